@@ -107,7 +107,8 @@ impl Header {
 /// One whole frame: header and payload.
 fn frame<M: Message>(message: &M) -> Result<Vec<u8>, WireError> {
     let payload = encode(message)?;
-    let length = u32::try_from(payload.len()).map_err(|_| WireError::TooLarge { found: payload.len(), limit: M::MAX })?;
+    let length =
+        u32::try_from(payload.len()).map_err(|_| WireError::TooLarge { found: payload.len(), limit: M::MAX })?;
     let mut bytes = Vec::with_capacity(HEADER_LEN + payload.len());
     bytes.extend_from_slice(&Header { kind: M::KIND, length }.to_bytes());
     bytes.extend_from_slice(&payload);

@@ -7,7 +7,7 @@
 //! 4. What goes from the enclave to the host is numbers and enums. Text goes out only in a [`BootRefusal`], and only text
 //!    that the host itself sent in the boot bundle.
 
-use bincode::de::{BorrowDecoder, Decoder};
+use bincode::de::BorrowDecoder;
 use bincode::enc::Encoder;
 use bincode::error::{DecodeError, EncodeError};
 use bincode::{BorrowDecode, Encode};
