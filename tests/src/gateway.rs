@@ -1,0 +1,197 @@
+//! A running `host --dev-enclave`, in a folder of its own.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::http::{Connection, Message};
+use crate::setup::{Setup, call_params, rpc};
+use crate::{bin, proc, wait_for};
+
+/// How long a start, a restart or a stop may take.
+const LIFECYCLE: Duration = Duration::from_secs(20);
+
+/// The host process, its enclave, and their files.
+pub struct Gateway {
+    host: Child,
+    folder: TempDir,
+    /// Where agents connect.
+    pub address: SocketAddr,
+}
+
+impl Gateway {
+    /// Starts a gateway with these documents and waits until it serves.
+    pub fn start(setup: &Setup) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        setup.write(folder.path());
+        Self::start_in(folder)
+    }
+
+    /// Starts a gateway in a folder that holds its documents, and perhaps the store of an earlier run.
+    pub fn start_in(folder: TempDir) -> Self {
+        let gateway = Self::spawn(folder, &[]);
+        gateway.wait_ready();
+        gateway
+    }
+
+    /// Starts the host under another program (`strace -f ...`), whose process is then the one that is waited for.
+    pub fn start_under(setup: &Setup, wrapper: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        setup.write(folder.path());
+        let gateway = Self::spawn(folder, wrapper);
+        gateway.wait_ready();
+        gateway
+    }
+
+    fn spawn(folder: TempDir, wrapper: &[&str]) -> Self {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, bin::free_port()));
+        let log = File::options().create(true).append(true).open(folder.path().join("log")).expect("a log file");
+        let host = bin::path("host");
+        let mut words: Vec<&std::ffi::OsStr> = wrapper.iter().map(AsRef::as_ref).collect();
+        words.push(host.as_os_str());
+        let child = Command::new(words[0])
+            .args(&words[1..])
+            .args(["--dev-enclave", "--config", "cmcp-config.yaml", "--listen", &address.to_string()])
+            .current_dir(folder.path())
+            .env_remove("CMCP_DEV_MODE")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log)
+            .spawn()
+            .expect("the host starts");
+        Self { host: child, folder, address }
+    }
+
+    /// Waits until `/readyz` says yes.
+    pub fn wait_ready(&self) {
+        wait_for("gateway", LIFECYCLE, || self.get_once("/readyz").filter(|answer| answer.status() == 200));
+    }
+
+    fn get_once(&self, path: &str) -> Option<Message> {
+        Connection::open(self.address).ok()?.request("GET", path, &[], b"").ok()
+    }
+
+    /// A new connection.
+    pub fn connect(&self) -> Connection {
+        Connection::open(self.address).expect("the gateway accepts")
+    }
+
+    /// `GET` on a connection of its own.
+    pub fn get(&self, path: &str) -> Message {
+        self.connect().request("GET", path, &[], b"").expect("an answer")
+    }
+
+    /// `POST` of JSON on a connection of its own.
+    pub fn post(&self, path: &str, body: &[u8]) -> Message {
+        self.connect().request("POST", path, &[("content-type", "application/json")], body).expect("an answer")
+    }
+
+    /// A call in the quickstart's shape.
+    pub fn call(&self, session: &str, tool: &str) -> Message {
+        self.post("/mcp", &rpc(1, "tools/call", &call_params(tool, session)))
+    }
+
+    /// The claim of a session.
+    pub fn claim(&self, session: &str) -> Value {
+        let answer = self.get(&format!("/session/{session}/claim"));
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+        answer.json()
+    }
+
+    /// The entries of a session's audit bundle.
+    pub fn entries(&self, session: &str) -> Vec<Value> {
+        let answer = self.get(&format!("/audit/export?session_id={session}"));
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+        answer.json()["entries"].as_array().expect("entries").clone()
+    }
+
+    /// Where the configuration, the store and the log are.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The record store.
+    pub fn store(&self) -> PathBuf {
+        self.folder().join("audit-store")
+    }
+
+    /// What host and enclave printed.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder().join("log")).expect("the log")
+    }
+
+    /// The process that was started: the host, or the program around it.
+    pub fn pid(&self) -> u32 {
+        self.host.id()
+    }
+
+    /// The host's process.
+    pub fn host_pid(&self) -> u32 {
+        if proc::children(self.pid(), "enclave").is_empty() {
+            proc::children(self.pid(), "host").first().copied().unwrap_or(self.pid())
+        } else {
+            self.pid()
+        }
+    }
+
+    /// The enclave's process.
+    pub fn enclave_pid(&self) -> u32 {
+        wait_for("enclave process", LIFECYCLE, || proc::children(self.host_pid(), "enclave").first().copied())
+    }
+
+    /// Kills the enclave without warning.
+    pub fn kill_enclave(&self) -> u32 {
+        let pid = self.enclave_pid();
+        proc::signal(pid, Signal::KILL);
+        pid
+    }
+
+    /// Kills the host without warning, and gives back the folder.
+    pub fn kill_host(mut self) -> TempDir {
+        let enclave = proc::children(self.host_pid(), "enclave");
+        proc::signal(self.host_pid(), Signal::KILL);
+        let _ = self.host.wait();
+        wait_for("end of the enclave", LIFECYCLE, || enclave.iter().all(|pid| !proc::alive(*pid)).then_some(()));
+        self.take_folder()
+    }
+
+    /// Kills both without warning, and gives back the folder.
+    pub fn kill_both(self) -> TempDir {
+        for enclave in proc::children(self.host_pid(), "enclave") {
+            proc::signal(enclave, Signal::KILL);
+        }
+        self.kill_host()
+    }
+
+    /// Stops cleanly with SIGTERM, and gives back how the host ended and the folder.
+    pub fn stop(mut self) -> (ExitStatus, TempDir) {
+        proc::signal(self.host_pid(), Signal::TERM);
+        let status = wait_for("end of the host", LIFECYCLE, || self.host.try_wait().expect("a child"));
+        (status, self.take_folder())
+    }
+
+    fn take_folder(&mut self) -> TempDir {
+        std::mem::replace(&mut self.folder, tempfile::tempdir().expect("a temporary folder"))
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!(
+                "--- log of the gateway\n{}",
+                std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+            );
+        }
+        if matches!(self.host.try_wait(), Ok(None)) {
+            proc::signal(self.host_pid(), Signal::KILL);
+            let _ = self.host.wait();
+        }
+    }
+}

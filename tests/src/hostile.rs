@@ -1,0 +1,345 @@
+//! A program in the host's place: it starts the built enclave, boots it, and then lies where a test wants it to.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+use wire::blocking::{read, write};
+use wire::{
+    Blob, BootBundle, BootReport, ControlEvent, ControlRequest, EnclaveOpen, HostOpen, OpenAnswer, OpenRefusal,
+    PolicyFile, Text,
+};
+
+use crate::http::Connection;
+use crate::setup::Setup;
+use crate::{bin, proc, wait_for};
+
+mod memory_store;
+
+pub use memory_store::{Fault, MemoryStore};
+
+/// Port of the callback socket.
+pub const CALLBACK_PORT: u32 = 1024;
+/// How long the enclave may take to start or to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the host does with a request to dial a tool server.
+#[derive(Clone)]
+pub enum Dialling {
+    /// Connects where it was asked to.
+    Honest,
+    /// Connects to this port whatever was asked.
+    Elsewhere(u16),
+    /// Refuses.
+    Refuse(OpenRefusal),
+    /// Never answers.
+    Silent,
+    /// Answers, then sends these bytes whatever it is told, and closes.
+    Bytes(Vec<u8>),
+    /// Answers with these bytes in place of a frame.
+    Answer(Vec<u8>),
+}
+
+/// The host's side of one enclave.
+pub struct HostileHost {
+    enclave: Started,
+    control: UnixStream,
+    events: Receiver<ControlEvent>,
+    /// What the enclave said of its boot bundle.
+    pub report: BootReport,
+    /// The record store, honest until told otherwise.
+    pub store: Arc<MemoryStore>,
+    dialling: Arc<Mutex<Dialling>>,
+    dialled: Arc<Mutex<Vec<(String, u16)>>>,
+}
+
+/// An enclave that has a control stream but no boot bundle yet.
+pub struct Unbooted {
+    enclave: Started,
+    control: UnixStream,
+    listener: UnixListener,
+}
+
+impl Unbooted {
+    /// Starts the enclave and opens the control stream.
+    pub fn start() -> Self {
+        let enclave = Started::start();
+        let listener =
+            UnixListener::bind(enclave.folder.path().join(format!("enclave.sock_{CALLBACK_PORT}"))).expect("a socket");
+        let mut control = enclave.connect();
+        write(&mut control, &HostOpen::Control { callback_port: CALLBACK_PORT }).expect("the enclave reads");
+        assert_eq!(read::<OpenAnswer>(&mut control).expect("an answer"), OpenAnswer::Ready);
+        Self { enclave, control, listener }
+    }
+
+    /// Sends a request on the control stream and reads the next event.
+    pub fn ask(&mut self, request: &ControlRequest) -> ControlEvent {
+        write(&mut self.control, request).expect("the enclave reads");
+        read(&mut self.control).expect("an event")
+    }
+
+    /// Boots, and serves the enclave's streams from then on.
+    pub fn boot(mut self, bundle: BootBundle) -> HostileHost {
+        match self.ask(&ControlRequest::Boot(bundle)) {
+            ControlEvent::Booted(report) => self.serve(report),
+            other => panic!("not booted: {other:?}"),
+        }
+    }
+
+    /// A further connection to the enclave.
+    pub fn connect(&self) -> UnixStream {
+        self.enclave.connect()
+    }
+
+    /// The control stream's raw bytes.
+    pub fn control(&mut self) -> &mut UnixStream {
+        &mut self.control
+    }
+
+    /// Waits for the enclave to end.
+    pub fn wait(mut self) -> ExitStatus {
+        drop(self.control);
+        self.enclave.wait()
+    }
+
+    fn serve(self, report: BootReport) -> HostileHost {
+        let (sender, events) = mpsc::channel();
+        let control = self.control.try_clone().expect("a second handle");
+        thread::spawn(move || forward_events(control, &sender));
+        let store = Arc::new(MemoryStore::default());
+        let dialling = Arc::new(Mutex::new(Dialling::Honest));
+        let dialled = Arc::<Mutex<Vec<_>>>::default();
+        let server =
+            Server { store: Arc::clone(&store), dialling: Arc::clone(&dialling), dialled: Arc::clone(&dialled) };
+        thread::spawn(move || server.accept(&self.listener));
+        let Self { enclave, control, .. } = self;
+        HostileHost { enclave, control, events, report, store, dialling, dialled }
+    }
+}
+
+impl HostileHost {
+    /// Boots an enclave in dev mode with these documents.
+    pub fn start(setup: &Setup) -> Self {
+        Unbooted::start().boot(bundle(setup))
+    }
+
+    /// Changes what happens to dial requests.
+    pub fn set_dialling(&self, dialling: Dialling) {
+        *self.dialling.lock().expect("not poisoned") = dialling;
+    }
+
+    /// Names and ports that the enclave asked for.
+    pub fn dialled(&self) -> Vec<(String, u16)> {
+        self.dialled.lock().expect("not poisoned").clone()
+    }
+
+    /// An agent's connection.
+    pub fn connect(&self) -> Connection {
+        let mut stream = self.raw();
+        write(&mut stream, &HostOpen::Inbound).expect("the enclave reads");
+        assert_eq!(read::<OpenAnswer>(&mut stream).expect("an answer"), OpenAnswer::Ready);
+        Connection::over(stream)
+    }
+
+    /// A connection that has said nothing yet.
+    pub fn raw(&self) -> UnixStream {
+        self.enclave.connect()
+    }
+
+    /// The control stream.
+    pub fn control(&mut self) -> &mut UnixStream {
+        &mut self.control
+    }
+
+    /// The next event that the test looks for; others are dropped.
+    pub fn event<T>(&self, what: &str, mut pick: impl FnMut(&ControlEvent) -> Option<T>) -> T {
+        loop {
+            match self.events.recv_timeout(PATIENCE) {
+                Ok(event) => {
+                    if let Some(found) = pick(&event) {
+                        return found;
+                    }
+                }
+                Err(error) => panic!("no {what}: {error}"),
+            }
+        }
+    }
+
+    /// Whether the enclave's process is there.
+    pub fn is_alive(&mut self) -> bool {
+        self.enclave.is_alive()
+    }
+
+    /// Waits for the enclave to end.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.enclave.wait()
+    }
+
+    /// The enclave's process.
+    pub fn pid(&self) -> u32 {
+        self.enclave.process.id()
+    }
+}
+
+/// The documents as the host would send them.
+pub fn bundle(setup: &Setup) -> BootBundle {
+    let file = |(path, text): &(String, String)| PolicyFile {
+        path: Text::from(path.as_str()),
+        bytes: Blob(text.clone().into_bytes()),
+    };
+    BootBundle {
+        config: Blob(setup.config.to_string().into_bytes()),
+        policy: setup.policies.iter().map(file).collect(),
+        catalog: Blob(setup.catalog.to_string().into_bytes()),
+        controls: None,
+        wall_unix_ms: wall_unix_ms(),
+        dev: true,
+        store_head: None,
+    }
+}
+
+fn wall_unix_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    u64::try_from(since.as_millis()).expect("a date")
+}
+
+/// An enclave process that nobody has spoken to.
+pub struct Started {
+    process: Child,
+    folder: TempDir,
+}
+
+impl Started {
+    /// Starts it and waits for its socket.
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let process = Command::new(bin::path("enclave"))
+            .args(["--listen", &format!("unix:{}", socket(&folder).display())])
+            .env_clear()
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("the enclave starts");
+        wait_for("enclave socket", PATIENCE, || UnixStream::connect(socket(&folder)).ok());
+        Self { process, folder }
+    }
+
+    /// A connection.
+    pub fn connect(&self) -> UnixStream {
+        connect(&self.folder)
+    }
+
+    /// Whether the process is there.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.process.try_wait(), Ok(None))
+    }
+
+    /// Waits for the process to end.
+    pub fn wait(&mut self) -> ExitStatus {
+        wait_for("end of the enclave", PATIENCE, || self.process.try_wait().expect("a child"))
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        if self.is_alive() {
+            proc::signal(self.process.id(), Signal::KILL);
+            let _ = self.process.wait();
+        }
+    }
+}
+
+fn socket(folder: &TempDir) -> PathBuf {
+    folder.path().join("enclave.sock")
+}
+
+fn connect(folder: &TempDir) -> UnixStream {
+    let stream = UnixStream::connect(socket(folder)).expect("the enclave accepts");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream
+}
+
+fn forward_events(mut control: UnixStream, sender: &Sender<ControlEvent>) {
+    let _ = control.set_read_timeout(None);
+    while let Ok(event) = read(&mut control) {
+        if sender.send(event).is_err() {
+            return;
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Server {
+    store: Arc<MemoryStore>,
+    dialling: Arc<Mutex<Dialling>>,
+    dialled: Arc<Mutex<Vec<(String, u16)>>>,
+}
+
+impl Server {
+    fn accept(self, listener: &UnixListener) {
+        for stream in listener.incoming().flatten() {
+            let server = self.clone();
+            thread::spawn(move || {
+                let _ = server.serve(stream);
+            });
+        }
+    }
+
+    fn serve(&self, mut stream: UnixStream) -> Result<(), wire::WireError> {
+        match read(&mut stream)? {
+            EnclaveOpen::Records { boot_id, next } => self.store.records(stream, boot_id, next),
+            EnclaveOpen::Recall { first, last, session, .. } => self.store.recall(stream, first, last, session),
+            EnclaveOpen::Dial { host, port } => {
+                self.dialled.lock().expect("not poisoned").push((host.0.clone(), port));
+                let dialling = self.dialling.lock().expect("not poisoned").clone();
+                dial(&dialling, stream, &host.0, port)
+            }
+        }
+    }
+}
+
+fn dial(dialling: &Dialling, mut stream: UnixStream, host: &str, port: u16) -> Result<(), wire::WireError> {
+    let port = match dialling {
+        Dialling::Honest => port,
+        Dialling::Elsewhere(other) => *other,
+        Dialling::Refuse(refusal) => return write(&mut stream, &OpenAnswer::Refused(*refusal)),
+        Dialling::Answer(bytes) => return Ok(stream.write_all(bytes)?),
+        Dialling::Silent => {
+            thread::sleep(PATIENCE * 2);
+            return Ok(());
+        }
+        Dialling::Bytes(bytes) => {
+            write(&mut stream, &OpenAnswer::Ready)?;
+            return Ok(stream.write_all(bytes)?);
+        }
+    };
+    let Ok(tool) = TcpStream::connect((host, port)) else {
+        return write(&mut stream, &OpenAnswer::Refused(OpenRefusal::Unreachable));
+    };
+    write(&mut stream, &OpenAnswer::Ready)?;
+    relay(stream, tool);
+    Ok(())
+}
+
+fn relay(mut enclave: UnixStream, tool: TcpStream) {
+    let _ = enclave.set_read_timeout(None);
+    let (Ok(mut from_tool), Ok(mut to_enclave)) = (tool.try_clone(), enclave.try_clone()) else { return };
+    thread::spawn(move || {
+        let _ = copy(&mut from_tool, &mut to_enclave);
+        let _ = to_enclave.shutdown(Shutdown::Both);
+    });
+    let mut tool = tool;
+    let _ = copy(&mut enclave, &mut tool);
+    let _ = tool.shutdown(Shutdown::Both);
+}
+
+fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<u64> {
+    io::copy(from, to)
+}

@@ -1,0 +1,120 @@
+//! The documents that configure a gateway under test: the quickstart's, with changes.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::bin;
+
+/// SHA-256 of the quickstart's `approved_definition`, which every tool made here shares.
+const DEFINITION_HASH: &str = "sha256:b42ecf14612f23456b5b0794864a00288d4038ac444cedb87fc214cefee89e35";
+/// The quickstart's one tool, which its policy names.
+pub const CONTACTS: &str = "salesforce.contacts";
+
+/// Configuration, catalog and policy bundle.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// `cmcp-config.yaml`; JSON is YAML.
+    pub config: Value,
+    /// `catalog.json`.
+    pub catalog: Value,
+    /// Files of the policy bundle by name.
+    pub policies: Vec<(String, String)>,
+}
+
+impl Setup {
+    /// The quickstart's documents with the tool server at this address.
+    pub fn quickstart(upstream: &str) -> Self {
+        let folder = bin::root().join("policies/quickstart");
+        let read = |name: &str| std::fs::read_to_string(folder.join(name)).expect("a quickstart document");
+        let file = |name: &str| (name.to_owned(), read(&format!("policies/{name}")));
+        let mut catalog: Value = serde_json::from_str(&read("catalog.json")).expect("the quickstart's catalog");
+        catalog.as_array_mut().expect("a list").retain(|tool| tool["tool_name"] == CONTACTS);
+        catalog[0]["server"]["url"] = json!(upstream);
+        Self {
+            config: json!({
+                "attestation": {"provider": "auto", "enforcement_mode": "advisory"},
+                "policy_bundle_path": "./policies/",
+                "catalog_path": "./catalog.json",
+                "audit": {"store_path": "./audit-store", "durability": "process"},
+            }),
+            catalog,
+            policies: vec![file("manifest.json"), file("schema.cedarschema"), file("demo.cedar")],
+        }
+    }
+
+    /// Sets `attestation.enforcement_mode`.
+    #[must_use]
+    pub fn mode(self, mode: &str) -> Self {
+        self.with("/attestation/enforcement_mode", json!(mode))
+    }
+
+    /// Sets `audit.durability`.
+    #[must_use]
+    pub fn durability(self, durability: &str) -> Self {
+        self.with("/audit/durability", json!(durability))
+    }
+
+    /// Sets one of `limits`.
+    #[must_use]
+    pub fn limit(self, name: &str, value: u64) -> Self {
+        self.with(&format!("/limits/{name}"), json!(value))
+    }
+
+    /// Sets a field of the configuration, making the objects on the way.
+    #[must_use]
+    pub fn with(mut self, pointer: &str, value: Value) -> Self {
+        let mut place = &mut self.config;
+        for key in pointer.split('/').skip(1) {
+            place = &mut place[key];
+        }
+        *place = value;
+        self
+    }
+
+    /// Adds a tool with the quickstart's definition.
+    #[must_use]
+    pub fn tool(mut self, name: &str, url: &str, domain: &str, sensitivity: &str) -> Self {
+        let mut tool = self.catalog[0].clone();
+        tool["tool_name"] = json!(name);
+        tool["server"]["url"] = json!(url);
+        tool["compliance_domain"] = json!(domain);
+        tool["sensitivity_level"] = json!(sensitivity);
+        assert_eq!(tool["definition_hash"], DEFINITION_HASH);
+        self.catalog.as_array_mut().expect("a list").push(tool);
+        self
+    }
+
+    /// Adds a file to the policy bundle, or replaces it.
+    #[must_use]
+    pub fn policy(mut self, name: &str, text: &str) -> Self {
+        self.policies.retain(|(found, _)| found != name);
+        self.policies.push((name.to_owned(), text.to_owned()));
+        self
+    }
+
+    /// Writes the documents.
+    pub fn write(&self, folder: &Path) {
+        let pretty = |value: &Value| serde_json::to_string_pretty(value).expect("JSON");
+        std::fs::create_dir_all(folder.join("policies")).expect("a folder");
+        std::fs::write(folder.join("cmcp-config.yaml"), pretty(&self.config)).expect("a file");
+        std::fs::write(folder.join("catalog.json"), pretty(&self.catalog)).expect("a file");
+        for (name, text) in &self.policies {
+            std::fs::write(folder.join("policies").join(name), text).expect("a file");
+        }
+    }
+}
+
+/// `params` of a call in the quickstart's shape.
+pub fn call_params(tool: &str, session: &str) -> Value {
+    json!({
+        "name": tool,
+        "arguments": {"query": "Acme Corp", "max_records": 10},
+        "_cmcp": {"session_id": session, "workflow_id": "demo-agent"},
+    })
+}
+
+/// A JSON-RPC request.
+pub fn rpc(id: u64, method: &str, params: &Value) -> Vec<u8> {
+    json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string().into_bytes()
+}
