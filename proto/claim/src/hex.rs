@@ -1,0 +1,43 @@
+//! Lower-case hexadecimal.
+
+const DIGITS: [u8; 16] = *b"0123456789abcdef";
+
+/// The two digits of a byte.
+pub(crate) fn pair(byte: u8) -> [u8; 2] {
+    let digit = |nibble: u8| DIGITS.get(usize::from(nibble & 15)).copied().unwrap_or_default();
+    [digit(byte >> 4), digit(byte)]
+}
+
+/// Appends the digits of `bytes`.
+pub(crate) fn write(bytes: &[u8], out: &mut Vec<u8>) {
+    for byte in bytes {
+        out.extend_from_slice(&pair(*byte));
+    }
+}
+
+/// The digits of `bytes`.
+pub(crate) fn encode(bytes: &[u8]) -> String {
+    bytes.iter().flat_map(|byte| pair(*byte)).map(char::from).collect()
+}
+
+/// Exactly `N` bytes from lower-case digits.
+pub(crate) fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digits = text.as_bytes();
+    if digits.len() != N.checked_mul(2)? {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        let [high, low] = pair else { return None };
+        *byte = (value(*high)? << 4) | value(*low)?;
+    }
+    Some(bytes)
+}
+
+fn value(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
