@@ -1,1 +1,7 @@
 //! placeholder
+
+pub mod catalog;
+pub mod config;
+pub mod labels;
+
+mod document;

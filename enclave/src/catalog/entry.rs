@@ -1,0 +1,182 @@
+//! One entry of the catalog.
+
+use claim::json::Json;
+use claim::time::Timestamp;
+use claim::{Digest, names};
+use serde::Deserialize;
+use wire::{BootRefusal, Document, RefusalCode};
+
+use super::url::{Endpoint, Scheme};
+use super::{Definition, RotationMode, Server, Tool, Transport, fingerprint};
+use crate::document::{self, join, one_of, refusal};
+use crate::labels::{Domain, Label};
+
+/// Longest name of a server or approver in bytes.
+const LONGEST_NAME: usize = 256;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    tool_name: String,
+    server: ServerEntry,
+    approved_definition: DefinitionEntry,
+    definition_hash: String,
+    compliance_domain: String,
+    #[serde(default)]
+    requires_baa: bool,
+    sensitivity_level: String,
+    added_at: String,
+    approved_by: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ServerEntry {
+    display_name: String,
+    url: String,
+    tls_fingerprint: Option<String>,
+    transport: Transport,
+    #[serde(default)]
+    rotation_mode: RotationMode,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DefinitionEntry {
+    description: String,
+    title: Option<String>,
+    input_schema: Json,
+    output_schema: Option<Json>,
+    annotations: Option<Json>,
+}
+
+/// Reads the entry at `at`.
+pub(super) fn read(value: &Json, at: &str) -> Result<Tool, BootRefusal> {
+    let entry: Entry = document::read(value, &Document::Catalog, at)?;
+    let check = Check { at };
+    check.tool_name(&entry.tool_name)?;
+    check.name("approved_by", &entry.approved_by)?;
+    Timestamp::parse(&entry.added_at)
+        .map_err(|_| check.invalid("added_at", &entry.added_at, "a time in UTC such as 2026-06-05T00:00:00Z"))?;
+    Ok(Tool {
+        index: 0,
+        definition_hash: check.definition_hash(value, &entry.definition_hash)?,
+        compliance_domain: check.domain(&entry.compliance_domain)?,
+        sensitivity: check.sensitivity(&entry.sensitivity_level)?,
+        server: check.server(entry.server)?,
+        definition: check.definition(&entry.tool_name, entry.approved_definition)?,
+        name: entry.tool_name,
+        requires_baa: entry.requires_baa,
+        added_at: entry.added_at,
+        approved_by: entry.approved_by,
+    })
+}
+
+/// Where the entry is, for refusals.
+struct Check<'a> {
+    at: &'a str,
+}
+
+impl Check<'_> {
+    fn refuse(&self, code: RefusalCode, field: &str, found: &str, expected: &str) -> BootRefusal {
+        refusal(code, &Document::Catalog, &join(self.at, field), found, expected)
+    }
+
+    fn invalid(&self, field: &str, found: &str, expected: &str) -> BootRefusal {
+        self.refuse(RefusalCode::InvalidValue, field, &format!("{found:?}"), expected)
+    }
+
+    fn tool_name(&self, name: &str) -> Result<(), BootRefusal> {
+        names::check_tool(name).map_err(|_| self.invalid("tool_name", name, "1 to 128 characters of printable ASCII"))
+    }
+
+    /// Names reach the audit chain and claims, which hold printable ASCII only.
+    fn name(&self, field: &str, name: &str) -> Result<(), BootRefusal> {
+        let printable = name.bytes().all(|byte| (0x20..=0x7e).contains(&byte));
+        if printable && (1..=LONGEST_NAME).contains(&name.len()) {
+            return Ok(());
+        }
+        Err(self.invalid(field, name, &format!("1 to {LONGEST_NAME} characters of printable ASCII")))
+    }
+
+    fn definition_hash(&self, entry: &Json, written: &str) -> Result<Digest, BootRefusal> {
+        let written_as = entry.get("approved_definition").map(Json::sorted_ascii).unwrap_or_default();
+        let computed = Digest::of(written_as);
+        if written == computed.prefixed() {
+            return Ok(computed);
+        }
+        let expected = format!("{computed}, the SHA-256 of approved_definition as written");
+        Err(self.refuse(RefusalCode::HashMismatch, "definition_hash", written, &expected))
+    }
+
+    fn domain(&self, name: &str) -> Result<Domain, BootRefusal> {
+        let names = Domain::ALL.map(Domain::as_str);
+        Domain::parse(name).ok_or_else(|| self.invalid("compliance_domain", name, &one_of(&names)))
+    }
+
+    fn sensitivity(&self, name: &str) -> Result<Label, BootRefusal> {
+        let names = Label::ALL.map(Label::as_str);
+        Label::parse(name).ok_or_else(|| self.invalid("sensitivity_level", name, &one_of(&names)))
+    }
+
+    fn server(&self, entry: ServerEntry) -> Result<Server, BootRefusal> {
+        self.name("server.display_name", &entry.display_name)?;
+        let endpoint =
+            Endpoint::parse(&entry.url).map_err(|error| self.invalid("server.url", &entry.url, &error.to_string()))?;
+        if endpoint.scheme == Scheme::Https {
+            let expected = "an http:// url: this build has no TLS towards tool servers yet";
+            return Err(self.refuse(RefusalCode::Unsupported, "server.url", &entry.url, expected));
+        }
+        let tls_fingerprint = entry.tls_fingerprint.as_deref().map(|text| self.fingerprint(text)).transpose()?;
+        Ok(Server {
+            display_name: entry.display_name,
+            endpoint,
+            url: entry.url,
+            transport: entry.transport,
+            tls_fingerprint,
+            rotation_mode: entry.rotation_mode,
+        })
+    }
+
+    fn fingerprint(&self, text: &str) -> Result<[u8; 32], BootRefusal> {
+        let expected = "SHA256: and the base64 of 32 bytes, as OpenSSL prints a fingerprint";
+        fingerprint::parse(text).ok_or_else(|| self.invalid("server.tls_fingerprint", text, expected))
+    }
+
+    fn definition(&self, name: &str, entry: DefinitionEntry) -> Result<Definition, BootRefusal> {
+        let parts = [
+            ("input_schema", Some(&entry.input_schema)),
+            ("output_schema", entry.output_schema.as_ref()),
+            ("annotations", entry.annotations.as_ref()),
+        ];
+        for (key, part) in parts {
+            if let Some(part) = part.filter(|part| part.as_object().is_none()) {
+                let field = format!("approved_definition.{key}");
+                let found = document::text(part);
+                return Err(self.refuse(RefusalCode::InvalidValue, &field, &found, "an object"));
+            }
+        }
+        Ok(Definition {
+            listing: listing(name, &entry),
+            description: entry.description,
+            title: entry.title,
+            input_schema: entry.input_schema,
+            output_schema: entry.output_schema,
+            annotations: entry.annotations,
+        })
+    }
+}
+
+/// `Tool` of MCP's `tools/list`; absent members are omitted.
+fn listing(name: &str, entry: &DefinitionEntry) -> String {
+    let members = [
+        ("name", Some(Json::from(name))),
+        ("title", entry.title.as_deref().map(Json::from)),
+        ("description", Some(Json::from(entry.description.as_str()))),
+        ("inputSchema", Some(entry.input_schema.clone())),
+        ("outputSchema", entry.output_schema.clone()),
+        ("annotations", entry.annotations.clone()),
+    ];
+    let present = members.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    Json::Object(present.collect()).sorted_ascii()
+}

@@ -1,0 +1,62 @@
+//! TLS fingerprints: `SHA256:` and the base64 of 32 bytes.
+
+/// Reads a fingerprint, with or without padding.
+pub(super) fn parse(text: &str) -> Option<[u8; 32]> {
+    let digits = text.strip_prefix("SHA256:")?;
+    let digits = digits.strip_suffix('=').unwrap_or(digits);
+    let mut bytes = Vec::with_capacity(32);
+    let (mut bits, mut held) = (0_u32, 0_u32);
+    for digit in digits.bytes() {
+        bits = (bits << 6 | u32::from(value(digit)?)) & 0x3fff;
+        held += 6;
+        if held >= 8 {
+            held -= 8;
+            bytes.push(u8::try_from(bits >> held & 0xff).ok()?);
+        }
+    }
+    // Four bits are left over after 43 digits; one spelling per fingerprint means that they are zero.
+    if digits.len() != 43 || bits & ((1 << held) - 1) != 0 {
+        return None;
+    }
+    bytes.try_into().ok()
+}
+
+fn value(digit: u8) -> Option<u8> {
+    match digit {
+        b'A'..=b'Z' => Some(digit - b'A'),
+        b'a'..=b'z' => Some(digit - b'a' + 26),
+        b'0'..=b'9' => Some(digit - b'0' + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn one_spelling_is_read() {
+        let mut bytes = [0; 32];
+        bytes[31] = 1;
+        assert_eq!(parse("SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="), Some([0; 32]));
+        assert_eq!(parse("SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE="), Some(bytes));
+        assert_eq!(parse("SHA256://////////////////////////////////////////8"), Some([0xff; 32]));
+    }
+
+    #[test]
+    fn others_are_not() {
+        for text in [
+            "",
+            "SHA256:",
+            "sha256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+            "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAB=",
+            "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==",
+            "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+            "SHA256:AAAAAAAAAAAAAAAAAAAAA-AAAAAAAAAAAAAAAAAAAAA=",
+        ] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+}

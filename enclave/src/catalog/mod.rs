@@ -1,0 +1,175 @@
+//! The catalog: the tools that were approved, as they were approved.
+//!
+//! An entry names a tool, the server behind it and the definition that agents may see. Its `definition_hash` pins the
+//! definition, the catalog hash pins all entries as written. Nothing is optional that a decision depends on: an entry
+//! without sensitivity would otherwise be public by oversight.
+
+mod entry;
+mod fingerprint;
+mod url;
+
+use std::collections::BTreeMap;
+
+use claim::Digest;
+use claim::json::Json;
+use wire::{BootRefusal, Document, RefusalCode};
+
+use crate::document::{self, refusal};
+use crate::labels::{Domain, Label};
+
+pub use url::{Endpoint, Scheme, UrlError};
+
+/// How `tools/call` results are evidenced: by hashes alone.
+pub const EVIDENCE_CLASS: &str = "hash-only";
+
+/// A validated catalog.
+#[derive(Clone, Debug)]
+pub struct Catalog {
+    tools: Vec<Tool>,
+    hash: Digest,
+}
+
+/// An approved tool.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tool {
+    /// Place in the catalog sorted by name, from 0.
+    pub index: usize,
+    /// The name that agents call: printable ASCII, 1 to 128 bytes.
+    pub name: String,
+    /// The server behind it.
+    pub server: Server,
+    /// The definition that agents see.
+    pub definition: Definition,
+    /// SHA-256 of the definition as written.
+    pub definition_hash: Digest,
+    /// The body of rules that governs it.
+    pub compliance_domain: Domain,
+    /// What a session holds after it was called.
+    pub sensitivity: Label,
+    /// Whether a business associate agreement (HIPAA) is needed to call it.
+    pub requires_baa: bool,
+    /// When it was approved, as written.
+    pub added_at: String,
+    /// Who approved it.
+    pub approved_by: String,
+}
+
+/// The server behind a tool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Its name in audit entries and policies.
+    pub display_name: String,
+    /// Where it is.
+    pub endpoint: Endpoint,
+    /// The url as written.
+    pub url: String,
+    /// How it speaks MCP.
+    pub transport: Transport,
+    /// SHA-256 of its TLS key or certificate; unused over plain HTTP.
+    pub tls_fingerprint: Option<[u8; 32]>,
+    /// What the fingerprint is of.
+    pub rotation_mode: RotationMode,
+}
+
+/// How a server speaks MCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transport {
+    /// HTTP with server-sent events, MCP 2024-11-05; answered in JSON too.
+    HttpSse,
+    /// Streamable HTTP, MCP 2025-03-26 and later.
+    StreamableHttp,
+}
+
+impl Transport {
+    /// The name in catalogs and policies.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::HttpSse => "http-sse",
+            Self::StreamableHttp => "streamable-http",
+        }
+    }
+}
+
+/// What a TLS fingerprint is of, and so what a renewal may change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RotationMode {
+    /// The public key: a renewed certificate with the same key still matches.
+    #[default]
+    KeyPinned,
+    /// The certificate: every renewal needs a new catalog.
+    CertPinned,
+}
+
+/// A tool's definition in the words of MCP's `tools/list`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Definition {
+    /// What it does, for the model.
+    pub description: String,
+    /// Name for people.
+    pub title: Option<String>,
+    /// JSON Schema of its arguments.
+    pub input_schema: Json,
+    /// JSON Schema of its structured result.
+    pub output_schema: Option<Json>,
+    /// Hints to clients.
+    pub annotations: Option<Json>,
+    /// The tool as an element of `tools/list`, in sorted ASCII.
+    pub listing: String,
+}
+
+impl Catalog {
+    /// Reads and checks `catalog.json`.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its field, what was found and what was expected.
+    pub fn parse(json: &[u8]) -> Result<Self, BootRefusal> {
+        let tree = document::parse(json, &Document::Catalog)?;
+        let Some(entries) = tree.as_array() else {
+            let expected = "an array of catalog entries";
+            return Err(refusal(RefusalCode::InvalidValue, &Document::Catalog, "", &document::text(&tree), expected));
+        };
+        let mut tools = BTreeMap::new();
+        for (place, entry) in entries.iter().enumerate() {
+            let tool = entry::read(entry, &format!("[{place}]"))?;
+            if let Some((earlier, _)) = tools.insert(tool.name.clone(), (place, tool)) {
+                return Err(duplicate(entries, earlier, place));
+            }
+        }
+        let tools = tools.into_values().map(|(_, tool)| tool).enumerate();
+        let tools = tools.map(|(index, tool)| Tool { index, ..tool }).collect();
+        Ok(Self { tools, hash: catalog_hash(entries) })
+    }
+
+    /// The tools, by name.
+    pub fn tools(&self) -> &[Tool] {
+        &self.tools
+    }
+
+    /// The tool of this name.
+    pub fn tool(&self, name: &str) -> Option<&Tool> {
+        let place = self.tools.binary_search_by(|tool| tool.name.as_str().cmp(name)).ok()?;
+        self.tools.get(place)
+    }
+
+    /// SHA-256 of the entries as written, sorted by name.
+    pub const fn hash(&self) -> Digest {
+        self.hash
+    }
+}
+
+fn catalog_hash(entries: &[Json]) -> Digest {
+    let mut sorted = entries.to_vec();
+    sorted.sort_by(|a, b| a.get("tool_name").and_then(Json::as_str).cmp(&b.get("tool_name").and_then(Json::as_str)));
+    Digest::of(Json::Array(sorted).sorted_ascii())
+}
+
+fn duplicate(entries: &[Json], earlier: usize, place: usize) -> BootRefusal {
+    let name = entries.get(place).and_then(|entry| entry.get("tool_name")).map(document::text).unwrap_or_default();
+    let expected = format!("one entry per tool; entry [{earlier}] has this name already");
+    refusal(RefusalCode::Duplicate, &Document::Catalog, &format!("[{place}].tool_name"), &name, &expected)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,314 @@
+//! The configuration: what an operator may set, within which bounds.
+//!
+//! The host turns `cmcp-config.yaml` into JSON and sends it in the boot bundle. Everything in it reaches the evidence as
+//! `config_hash`, the host's own settings (`listen_addr`, paths) included.
+
+use std::net::SocketAddr;
+
+use claim::Digest;
+use claim::json::Json;
+use serde::Deserialize;
+use wire::{BootRefusal, Document, Enforcement, RefusalCode};
+
+use crate::document::{self, refusal};
+
+/// Evidence providers of other builds, so that the refusal can say so.
+const OTHER_PROVIDERS: [&str; 9] =
+    ["amd-sev-snp", "sev-snp", "intel-tdx", "tdx", "azure-cvm-sev-snp", "azure", "tpm", "tpm2", "opaque"];
+
+/// Longest text setting in bytes.
+const LONGEST_TEXT: usize = 1024;
+
+/// A validated configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the evidence comes from, and what a denied call means.
+    #[serde(default)]
+    pub attestation: Attestation,
+    /// Folder of the policy bundle; resolved against the configuration file by the host.
+    pub policy_bundle_path: String,
+    /// The approved tools; resolved against the configuration file by the host.
+    pub catalog_path: String,
+    /// Address and port that the host listens on.
+    #[serde(default = "default_listen_addr")]
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub listen_addr: SocketAddr,
+    /// The record store.
+    #[serde(default)]
+    pub audit: Audit,
+    /// Shape of the claims.
+    #[serde(default)]
+    pub claim_profile: ClaimProfile,
+    /// What claims contain beyond the required.
+    #[serde(default)]
+    pub claim: ClaimOptions,
+    /// The model that the agents use, for trust records; `unspecified` without it.
+    #[serde(default)]
+    pub model: Option<Model>,
+    /// Bounds on what peers can make the gateway hold or wait for.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// Where the evidence comes from, and what a denied call means.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct Attestation {
+    /// Evidence provider.
+    pub provider: ProviderChoice,
+    /// What a denied call means.
+    pub enforcement_mode: EnforcementMode,
+}
+
+/// `attestation.provider`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum ProviderChoice {
+    /// The TEE that is there; without one, software in dev mode.
+    #[default]
+    Auto,
+    /// No hardware; dev mode only.
+    SoftwareOnly,
+}
+
+/// `attestation.enforcement_mode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum EnforcementMode {
+    /// A denied call is not forwarded.
+    #[default]
+    Enforcing,
+    /// A denied call is forwarded, marked and logged.
+    Advisory,
+    /// Like advisory, without log lines.
+    Silent,
+}
+
+impl From<EnforcementMode> for Enforcement {
+    fn from(mode: EnforcementMode) -> Self {
+        match mode {
+            EnforcementMode::Enforcing => Self::Enforcing,
+            EnforcementMode::Advisory => Self::Advisory,
+            EnforcementMode::Silent => Self::Silent,
+        }
+    }
+}
+
+/// The record store.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct Audit {
+    /// Folder of the store; resolved against the configuration file by the host.
+    pub store_path: String,
+    /// What has to be on disk before a call goes out and before an answer leaves.
+    pub durability: Durability,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { store_path: "./audit-store".to_owned(), durability: Durability::Strict }
+    }
+}
+
+/// `audit.durability`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Durability {
+    /// The intent before an allowed call is forwarded, its outcome before the answer leaves.
+    #[default]
+    Strict,
+    /// The outcome before the answer leaves.
+    Answer,
+    /// Written by the host process; survives its death, not power loss.
+    Process,
+}
+
+impl Durability {
+    /// The name in the configuration and in the first audit entry.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::Answer => "answer",
+            Self::Process => "process",
+        }
+    }
+}
+
+/// `claim_profile`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum ClaimProfile {
+    /// What deployed verifiers accept.
+    #[default]
+    #[serde(rename = "trace-v0.2")]
+    TraceV02,
+    /// The first draft's shape, for archives.
+    #[serde(rename = "trace-v0.1")]
+    TraceV01,
+}
+
+/// What claims contain beyond the required.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct ClaimOptions {
+    /// One transcript entry per call; the claim grows with the session.
+    pub entries: bool,
+}
+
+/// The model that the agents use.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// Who serves the model.
+    pub provider: String,
+    /// The model's name at its provider.
+    pub model_id: String,
+}
+
+/// Bounds with their defaults, ranges and reasons, once for the type, its check and its JSON Schema.
+macro_rules! limits {
+    ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $default:literal in $min:literal..=$max:literal, $reason:literal;)+) => {
+        /// Bounds on what peers can make the gateway hold or wait for.
+        #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+        #[cfg_attr(test, derive(schemars::JsonSchema))]
+        #[serde(default, deny_unknown_fields)]
+        pub struct Limits {
+            $($(#[doc = $doc])+ #[cfg_attr(test, schemars(range(min = $min, max = $max)))] pub $name: $type,)+
+        }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($name: $default,)+ }
+            }
+        }
+
+        impl Limits {
+            const NAMES: &[&str] = &[$(stringify!($name)),+];
+
+            fn check(&self) -> Result<(), BootRefusal> {
+                $(if !($min..=$max).contains(&self.$name) {
+                    return Err(out_of_range(
+                        stringify!($name),
+                        &self.$name.to_string(),
+                        &format!("{} to {}: {}", $min, $max, $reason),
+                    ));
+                })+
+                Ok(())
+            }
+        }
+    };
+}
+
+limits! {
+    /// Largest request body in bytes.
+    max_body_bytes: usize = 1_048_576 in 1024..=67_108_864, "a request is held in memory while it is decided";
+    /// Largest answer of a tool server in bytes.
+    max_response_bytes: usize = 2_097_152 in 1024..=67_108_864, "an answer is held in memory until it is recorded";
+    /// Sessions in memory.
+    max_sessions: usize = 10_000 in 1..=1_000_000, "each session takes about a kilobyte of the enclave's memory";
+    /// Seconds without a call after which a session is closed.
+    session_idle_seconds: u64 = 3600 in 1..=604_800, "at most a week, since a claim should be fresh";
+    /// Closed sessions whose claims are found by session id.
+    closed_sessions: usize = 10_000 in 0..=1_000_000, "each takes a few dozen bytes of the enclave's memory";
+    /// Agent connections at once.
+    max_connections: usize = 4096 in 1..=65_536, "each is a stream between host and enclave";
+    /// Milliseconds that a tool server may take to answer.
+    upstream_timeout_ms: u64 = 30_000 in 100..=600_000, "a call is held open meanwhile";
+    /// Connections to one tool server at once.
+    upstream_connections_per_server: usize = 64 in 1..=4096, "each is a stream between enclave and host";
+    /// Milliseconds that an agent may take to send a request.
+    request_timeout_ms: u64 = 30_000 in 100..=600_000, "a slow sender holds a connection";
+    /// Header fields of a request.
+    max_headers: usize = 100 in 10..=1000, "common clients send about ten";
+    /// Milliseconds that the record store may take before calls fail closed.
+    store_timeout_ms: u64 = 10_000 in 100..=600_000, "answers wait for the store";
+}
+
+/// The configuration and its `config_hash`, SHA-256 of its sorted-ASCII JSON as it was sent.
+///
+/// # Errors
+/// The first thing that is wrong, with its field, what was found and what was expected.
+pub fn parse(json: &[u8]) -> Result<(Config, Digest), BootRefusal> {
+    let tree = document::parse(json, &Document::Config)?;
+    refuse_flat_form(&tree)?;
+    let config: Config = document::read(&tree, &Document::Config, "").map_err(name_other_builds)?;
+    config.check()?;
+    Ok((config, Digest::of(tree.sorted_ascii().as_bytes())))
+}
+
+impl Config {
+    fn check(&self) -> Result<(), BootRefusal> {
+        check_text("policy_bundle_path", &self.policy_bundle_path)?;
+        check_text("catalog_path", &self.catalog_path)?;
+        check_text("audit.store_path", &self.audit.store_path)?;
+        if let Some(model) = &self.model {
+            check_text("model.provider", &model.provider)?;
+            check_text("model.model_id", &model.model_id)?;
+        }
+        self.limits.check()
+    }
+}
+
+fn default_listen_addr() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 8443))
+}
+
+fn check_text(field: &str, value: &str) -> Result<(), BootRefusal> {
+    if (1..=LONGEST_TEXT).contains(&value.len()) && !value.chars().any(char::is_control) {
+        return Ok(());
+    }
+    let expected = format!("1 to {LONGEST_TEXT} bytes of text without control characters");
+    Err(refusal(RefusalCode::InvalidValue, &Document::Config, field, &format!("{value:?}"), &expected))
+}
+
+fn out_of_range(name: &str, found: &str, expected: &str) -> BootRefusal {
+    refusal(RefusalCode::InvalidValue, &Document::Config, &format!("limits.{name}"), found, expected)
+}
+
+/// Keys of the sections, for whoever lost the indentation.
+const SECTIONS: [(&str, &[&str]); 5] = [
+    ("attestation", &["provider", "enforcement_mode"]),
+    ("audit", &["store_path", "durability"]),
+    ("claim", &["entries"]),
+    ("model", &["model_id"]),
+    ("limits", Limits::NAMES),
+];
+
+/// YAML without its indentation puts a section's keys at the top level and leaves the section empty.
+fn refuse_flat_form(tree: &Json) -> Result<(), BootRefusal> {
+    for (section, keys) in SECTIONS {
+        let lost: Vec<_> = keys.iter().filter_map(|key| Some((*key, tree.get(key)?))).collect();
+        let Some((first, _)) = lost.first() else { continue };
+        let lines: Vec<_> = lost.iter().map(|(key, value)| format!("  {key}: {}", yaml(value))).collect();
+        let expected =
+            format!("the key {first} inside {section}, indented by two spaces:\n{section}:\n{}", lines.join("\n"));
+        let found = format!("{first} at the top level");
+        return Err(refusal(RefusalCode::UnknownKey, &Document::Config, first, &found, &expected));
+    }
+    Ok(())
+}
+
+fn yaml(value: &Json) -> String {
+    value.as_str().map_or_else(|| document::text(value), str::to_owned)
+}
+
+fn name_other_builds(refused: BootRefusal) -> BootRefusal {
+    let found = refused.found.0.trim_matches('"');
+    if refused.field.0 != "attestation.provider" || !OTHER_PROVIDERS.contains(&found) {
+        return refused;
+    }
+    let expected = format!("auto or software-only; {found} is not in this build");
+    BootRefusal { code: RefusalCode::Unsupported, expected: expected.as_str().into(), ..refused }
+}
+
+#[cfg(test)]
+mod tests;

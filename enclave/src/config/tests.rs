@@ -1,0 +1,258 @@
+use std::path::{Path, PathBuf};
+
+use claim::Digest;
+use serde_json::{Value, json};
+use wire::{BootRefusal, Document, RefusalCode};
+
+use super::{Attestation, ClaimProfile, Config, Durability, EnforcementMode, ProviderChoice, parse};
+
+/// Set to write the schema instead of comparing it.
+const UPDATE: &str = "UPDATE_CONFIG_SCHEMA";
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn config(text: &Value) -> Result<Config, BootRefusal> {
+    parse(text.to_string().as_bytes()).map(|(config, _)| config)
+}
+
+/// Code, field and found of the refusal.
+fn refused(text: &Value) -> (RefusalCode, String, String) {
+    let refused = config(text).unwrap_err();
+    assert_eq!(refused.document, Document::Config);
+    (refused.code, refused.field.0, refused.found.0)
+}
+
+fn with(extra: &Value) -> Value {
+    let mut base = json!({"policy_bundle_path": "./policies/", "catalog_path": "./catalog.json"});
+    base.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    base
+}
+
+fn examples() -> Vec<(PathBuf, Value)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join("policies"), root().join("docs"), root().join("tests")];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        for path in entries.map(|entry| entry.unwrap().path()) {
+            if path.is_dir() && !path.ends_with("target") {
+                folders.push(path);
+            } else if path.file_name().is_some_and(|name| name.to_string_lossy().ends_with("cmcp-config.yaml")) {
+                let text = std::fs::read_to_string(&path).unwrap();
+                found.push((path, serde_saphyr::from_str(&text).unwrap()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_quickstart_is_read() {
+    let seed = json!({
+        "attestation": {"provider": "auto", "enforcement_mode": "advisory"},
+        "policy_bundle_path": "./policies/",
+        "catalog_path": "./catalog.json",
+    });
+    let text = seed.to_string();
+    let (config, hash) = parse(text.as_bytes()).unwrap();
+    assert_eq!(
+        config.attestation,
+        Attestation { provider: ProviderChoice::Auto, enforcement_mode: EnforcementMode::Advisory }
+    );
+    assert_eq!(config.listen_addr.to_string(), "127.0.0.1:8443");
+    let sorted = concat!(
+        r#"{"attestation":{"enforcement_mode":"advisory","provider":"auto"},"#,
+        r#""catalog_path":"./catalog.json","policy_bundle_path":"./policies/"}"#
+    );
+    assert_eq!(hash, Digest::of(sorted));
+}
+
+#[test]
+fn defaults_are_the_safe_ones() {
+    let config = config(&with(&json!({}))).unwrap();
+    assert_eq!(config.attestation.enforcement_mode, EnforcementMode::Enforcing);
+    assert_eq!(config.audit.durability, Durability::Strict);
+    assert_eq!(config.audit.store_path, "./audit-store");
+    assert_eq!(config.claim_profile, ClaimProfile::TraceV02);
+    assert!(!config.claim.entries);
+    assert_eq!(config.model, None);
+    assert!(config.listen_addr.ip().is_loopback());
+}
+
+#[test]
+fn every_setting_is_read() {
+    let config = config(&with(&json!({
+        "attestation": {"provider": "software-only", "enforcement_mode": "silent"},
+        "listen_addr": "[::1]:9000",
+        "audit": {"store_path": "/var/lib/store", "durability": "process"},
+        "claim_profile": "trace-v0.1",
+        "claim": {"entries": true},
+        "model": {"provider": "anthropic", "model_id": "claude"},
+        "limits": {"max_sessions": 7, "store_timeout_ms": 100},
+    })))
+    .unwrap();
+    assert_eq!(config.attestation.provider, ProviderChoice::SoftwareOnly);
+    assert_eq!(config.audit.durability.as_str(), "process");
+    assert_eq!(config.claim_profile, ClaimProfile::TraceV01);
+    assert_eq!(config.model.unwrap().model_id, "claude");
+    assert_eq!((config.limits.max_sessions, config.limits.store_timeout_ms), (7, 100));
+    assert_eq!(config.limits.max_headers, 100);
+}
+
+#[test]
+fn unknown_keys_are_named_with_the_nearest_one() {
+    let refused = config(&with(&json!({"attestation": {"provder": "auto"}}))).unwrap_err();
+    assert_eq!((refused.code, refused.field.0.as_str()), (RefusalCode::UnknownKey, "attestation.provder"));
+    assert_eq!(refused.found.0, "provder");
+    assert!(refused.expected.0.contains("did you mean provider?"), "{}", refused.expected.0);
+    assert!(refused.expected.0.contains("enforcement_mode"), "{}", refused.expected.0);
+
+    let refused = config(&with(&json!({"colour": 1}))).unwrap_err();
+    assert_eq!((refused.code, refused.field.0.as_str()), (RefusalCode::UnknownKey, "colour"));
+    assert!(!refused.expected.0.contains("did you mean"), "{}", refused.expected.0);
+}
+
+#[test]
+fn lost_indentation_gets_the_fix() {
+    let refused = config(&with(&json!({"attestation": null, "provider": "auto", "enforcement_mode": "advisory"})));
+    let refused = refused.unwrap_err();
+    assert_eq!((refused.code, refused.field.0.as_str()), (RefusalCode::UnknownKey, "provider"));
+    let fix = "attestation:\n  provider: auto\n  enforcement_mode: advisory";
+    assert!(refused.expected.0.ends_with(fix), "{}", refused.expected.0);
+
+    let refused = config(&with(&json!({"max_sessions": 5}))).unwrap_err();
+    assert!(refused.expected.0.ends_with("limits:\n  max_sessions: 5"), "{}", refused.expected.0);
+}
+
+#[test]
+fn wrong_values_are_refused_where_they_are() {
+    use RefusalCode::{InvalidValue, Missing, Unsupported};
+    for (extra, code, field, found) in [
+        (json!({"attestation": {"provider": "sgx"}}), InvalidValue, "attestation.provider", r#""sgx""#),
+        (json!({"attestation": {"provider": "tdx"}}), Unsupported, "attestation.provider", r#""tdx""#),
+        (json!({"attestation": {"provider": 7}}), InvalidValue, "attestation.provider", "7"),
+        (json!({"attestation": null}), InvalidValue, "attestation", "null"),
+        (json!({"attestation": ["auto"]}), InvalidValue, "attestation", r#"["auto"]"#),
+        (
+            json!({"attestation": {"enforcement_mode": "Enforcing"}}),
+            InvalidValue,
+            "attestation.enforcement_mode",
+            r#""Enforcing""#,
+        ),
+        (json!({"listen_addr": "localhost"}), InvalidValue, "listen_addr", r#""localhost""#),
+        (json!({"audit": {"durability": "none"}}), InvalidValue, "audit.durability", r#""none""#),
+        (json!({"audit": {"store_path": ""}}), InvalidValue, "audit.store_path", r#""""#),
+        (json!({"claim": {"entries": "yes"}}), InvalidValue, "claim.entries", r#""yes""#),
+        (json!({"claim_profile": "v2"}), InvalidValue, "claim_profile", r#""v2""#),
+        (json!({"model": {"provider": "x"}}), Missing, "model.model_id", "nothing"),
+        (json!({"model": {"provider": "x", "model_id": "a\nb"}}), InvalidValue, "model.model_id", r#""a\nb""#),
+        (json!({"policy_bundle_path": 1}), InvalidValue, "policy_bundle_path", "1"),
+        (json!({"limits": {"max_sessions": -1}}), InvalidValue, "limits.max_sessions", "-1"),
+        (json!({"limits": {"max_sessions": 1.5}}), InvalidValue, "limits.max_sessions", "1.5"),
+        (json!({"limits": {"max_sessions": 0}}), InvalidValue, "limits.max_sessions", "0"),
+        (json!({"limits": {"max_headers": 1001}}), InvalidValue, "limits.max_headers", "1001"),
+        (json!({"limits": {"max_body_bytes": 1023}}), InvalidValue, "limits.max_body_bytes", "1023"),
+    ] {
+        assert_eq!(refused(&with(&extra)), (code, field.to_owned(), found.to_owned()), "{extra}");
+    }
+    let missing = json!({"policy_bundle_path": "./policies/"});
+    assert_eq!(refused(&missing), (Missing, "catalog_path".into(), "nothing".into()));
+    assert_eq!(refused(&json!([])).0, InvalidValue);
+}
+
+#[test]
+fn expected_says_how_to_get_there() {
+    for (extra, expected) in [
+        (json!({"attestation": {"provider": "tdx"}}), "auto or software-only; tdx is not in this build"),
+        (json!({"attestation": {"enforcement_mode": "off"}}), "one of enforcing, advisory, silent"),
+        (json!({"limits": {"max_sessions": "many"}}), "a whole number"),
+        (json!({"limits": {"max_headers": 5}}), "10 to 1000: common clients send about ten"),
+    ] {
+        assert_eq!(config(&with(&extra)).unwrap_err().expected.0, expected);
+    }
+}
+
+#[test]
+fn bad_json_is_refused() {
+    for (text, code) in [
+        (&b"{"[..], RefusalCode::Malformed),
+        (b"\xff", RefusalCode::Malformed),
+        (b"{} {}", RefusalCode::Malformed),
+        (br#"{"catalog_path": "a", "catalog_path": "b"}"#, RefusalCode::Duplicate),
+        (br#"{"catalog_path": "a", "c\u0061talog_path": "b"}"#, RefusalCode::Duplicate),
+    ] {
+        assert_eq!(parse(text).unwrap_err().code, code);
+    }
+    let deep = "[".repeat(1_000_000);
+    assert_eq!(parse(deep.as_bytes()).unwrap_err().code, RefusalCode::Malformed);
+}
+
+#[test]
+fn the_hash_is_of_what_was_sent() {
+    let (_, plain) = parse(with(&json!({})).to_string().as_bytes()).unwrap();
+    let (_, explicit) = parse(with(&json!({"claim": {"entries": false}})).to_string().as_bytes()).unwrap();
+    let (_, spaced) =
+        parse(br#" { "policy_bundle_path" : "./policies/" , "catalog_path" : "./catalog.json" } "#).unwrap();
+    assert_ne!(plain, explicit);
+    assert_eq!(plain, spaced);
+}
+
+#[test]
+fn sections_name_the_keys_that_exist() {
+    let schema = schema();
+    for (section, keys) in super::SECTIONS {
+        let name = schema["properties"][section]["$ref"]
+            .as_str()
+            .or_else(|| schema["properties"][section]["anyOf"][0]["$ref"].as_str());
+        let definition = &schema["$defs"][name.unwrap().rsplit('/').next().unwrap()];
+        let properties = definition["properties"].as_object().unwrap();
+        for key in keys {
+            assert!(properties.contains_key(*key), "{section}.{key}");
+        }
+        // `model.provider` is left to the section that the seed uses.
+        let left = properties.len() - keys.len();
+        assert_eq!(left, usize::from(section == "model"), "{section}");
+    }
+}
+
+fn schema() -> Value {
+    serde_json::to_value(schemars::schema_for!(Config)).unwrap()
+}
+
+#[test]
+fn the_published_schema_is_the_types() {
+    let path = root().join("docs/cmcp-config.schema.json");
+    let generated = serde_json::to_string_pretty(&schema()).unwrap() + "\n";
+    if std::env::var_os(UPDATE).is_some() {
+        std::fs::write(&path, &generated).unwrap();
+    }
+    let published = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(published == generated, "run the test with {UPDATE}=1 and commit {}", path.display());
+}
+
+#[test]
+fn schema_and_parser_agree() {
+    let validator = jsonschema::validator_for(&schema()).unwrap();
+    let examples = examples();
+    assert!(!examples.is_empty());
+    for (path, example) in examples {
+        assert!(validator.is_valid(&example), "{}: {:?}", path.display(), validator.validate(&example).err());
+        config(&example).unwrap_or_else(|refused| panic!("{}: {refused:?}", path.display()));
+    }
+    for wrong in [
+        json!({"attestation": {"provder": "auto"}}),
+        json!({"attestation": {"provider": "tdx"}}),
+        json!({"provider": "auto"}),
+        json!({"limits": {"max_sessions": 0}}),
+        json!({"limits": {"max_sessions": 1_000_001}}),
+        json!({"limits": {"max_sessions": "1"}}),
+        json!({"model": {"provider": "x"}}),
+        json!({"audit": {"durability": "none"}}),
+        json!({"claim_profile": "v2"}),
+    ] {
+        let wrong = with(&wrong);
+        assert!(!validator.is_valid(&wrong), "{wrong}");
+        assert!(config(&wrong).is_err(), "{wrong}");
+    }
+}
