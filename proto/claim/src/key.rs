@@ -66,6 +66,12 @@ pub enum SignatureError {
     /// Not 64 bytes in canonical base64url.
     #[error("not an Ed25519 signature in canonical base64url")]
     Encoding,
+    /// A document of another kind, or without a signature.
+    #[error("not a signed document of this kind")]
+    Kind,
+    /// A document that has no canonical form.
+    #[error("the document has no canonical form")]
+    Canonical,
     /// Made by another key, or over something else.
     #[error("the signature does not verify")]
     Mismatch,

@@ -7,12 +7,17 @@
 #![forbid(unsafe_code)]
 
 pub mod b64u;
+pub mod binding;
 pub mod bootlog;
 pub mod digest;
 pub mod entry;
+pub mod gateway;
+pub mod hashes;
 pub mod json;
 pub mod key;
 pub mod names;
+pub mod profile;
+pub mod record;
 pub mod time;
 
 mod hex;

@@ -111,6 +111,12 @@ impl WrittenTime {
         Timestamp::parse(text).map(|at| Self { text: text.to_owned(), at })
     }
 
+    /// Whole seconds and `Z`, as the TRACE v0.1 profile spells times.
+    pub fn seconds_z(at: Timestamp) -> Self {
+        let at = Timestamp::from_seconds(at.seconds());
+        Self { text: at.to_seconds_z(), at }
+    }
+
     /// As it was written.
     pub fn text(&self) -> &str {
         &self.text

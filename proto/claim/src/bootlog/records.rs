@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::binding::BootBinding;
 use crate::digest::Digest;
 use crate::entry::PolicyDecision;
 use crate::hex;
@@ -110,6 +111,21 @@ impl BootRecord {
     /// Reads a record's body.
     pub fn parse(bytes: &[u8]) -> Result<Self, JsonError> {
         read(bytes)
+    }
+
+    /// What evidence of this boot binds.
+    pub fn binding(&self) -> BootBinding {
+        BootBinding {
+            boot_id: self.boot_id,
+            tls_spki: self.tls_spki.clone(),
+            bundle_hash: self.bundle_hash,
+            catalog_hash: self.catalog_hash,
+            config_hash: self.config_hash,
+            controls_hash: self.controls_hash,
+            isolation: self.isolation,
+            dev: self.dev,
+            time_source: self.time_source.clone(),
+        }
     }
 }
 

@@ -5,10 +5,12 @@
 //! a call costs the same however long the session is.
 
 mod chain;
+mod detail;
 mod reader;
 mod terms;
 
 pub use chain::{Chain, Draft, SealedEntry};
+pub use detail::{Durability, SessionStart};
 pub use reader::{Entry, EntryError, LinkError, verify_link};
 pub use terms::{EntryType, PolicyDecision};
 

@@ -144,6 +144,15 @@ impl Json {
         copy
     }
 
+    /// An object with one more member; anything else as it is.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: Self) -> Self {
+        if let Self::Object(members) = &mut self {
+            members.insert(key.to_owned(), value);
+        }
+        self
+    }
+
     /// Refuses what must not be in a signed document: floats, integers beyond [`MAX_SAFE_INTEGER`], nulls.
     pub fn require_signable(&self) -> Result<(), JsonError> {
         self.check(&|value| match value {
