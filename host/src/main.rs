@@ -1,7 +1,1 @@
-//! The untrusted daemon.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    host::cli::main()
-}
+fn main() {}

@@ -1,1 +1,21 @@
-//! placeholder
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod audit;
+pub mod cli;
+mod shape;
+mod shapes;
+mod trace_claim;
+mod trust_record;
+mod verdict;
+
+pub use claim::profile::Profile;
+
+pub use audit::{BundleFailure, BundleOptions, BundleReason, BundleVerdict, Finality, verify_audit_bundle};
+pub use shape::{Fault, Misfit};
+pub use trace_claim::{
+    ALLOWED_SKEW_SECONDS, Approval, Approved, DEFAULT_MAX_AGE_SECONDS, Options, ReferenceValues, Requirement,
+    SOFTWARE_ONLY, verify_trace_claim,
+};
+pub use trust_record::{RecordOptions, RecordReason, RecordVerdict, verify_trust_record};
+pub use verdict::{Check, ClaimReason, Outcome, Status, Verdict};

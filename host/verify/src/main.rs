@@ -1,1 +1,8 @@
-fn main() {}
+//! `cmcp-verify`: see `verify::cli`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let exit = verify::cli::run(std::env::args_os(), &mut std::io::stdout().lock(), &mut std::io::stderr());
+    ExitCode::from(exit.code())
+}

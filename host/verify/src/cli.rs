@@ -1,0 +1,116 @@
+//! The command line: reads files and the clock, prints verdicts. Everything it decides is decided by the library.
+
+mod claim;
+mod input;
+mod table;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+use crate::verdict::Status;
+
+/// How a run ends, as a process's exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Everything was judged and nothing is wrong.
+    Verified,
+    /// Something is wrong.
+    Unverified,
+    /// An input could not be read, or the answer not written.
+    NotJudged,
+    /// Nothing is wrong, but something could not be judged.
+    PartiallyVerified,
+    /// The command line is not one of this program.
+    Usage,
+}
+
+impl Exit {
+    /// 0 verified, 1 unverified, 2 not judged, 3 partially verified, 64 usage (`EX_USAGE` of sysexits.h).
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Verified => 0,
+            Self::Unverified => 1,
+            Self::NotJudged => 2,
+            Self::PartiallyVerified => 3,
+            Self::Usage => 64,
+        }
+    }
+}
+
+impl From<Status> for Exit {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Verified => Self::Verified,
+            Status::PartiallyVerified => Self::PartiallyVerified,
+            Status::Unverified => Self::Unverified,
+        }
+    }
+}
+
+const AFTER_HELP: &str = "\
+Exit code: 0 verified, 3 partially verified (nothing is wrong, but something could not be judged, as in dev mode),
+1 unverified (something is wrong), 2 an input could not be read, 64 wrong usage.
+
+Examples:
+  cmcp-verify claim.json --policy-hash sha256:... --catalog-hash sha256:...
+      The two hashes are those that you approved; the gateway prints them when it starts.
+  cmcp-verify claim.json --audit-bundle audit.json --record record.json --trusted-key 3f0c...
+      Also: are these the calls that the claim counts, does the TRACE record say the same, is it the key that you know?
+  cmcp-verify store verify ./audit-store --head receipt.json
+      Is everything that the gateway stored still there and unaltered, up to this receipt?";
+
+/// Checks what a confidential MCP gateway says of a session, without trusting who runs it. Works offline.
+#[derive(Debug, Parser)]
+#[command(name = "cmcp-verify", version, after_help = AFTER_HELP)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    claim: Option<claim::Args>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check a claim, and what belongs to it; the same as giving the claim without a command.
+    Claim(claim::Args),
+}
+
+/// Runs the command line given with the program's name in front. Answers go to `out`, everything else to `err`.
+pub fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &mut dyn Write) -> Exit {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error, out, err),
+    };
+    let result = match (cli.command, cli.claim) {
+        (Some(Command::Claim(args)), _) | (None, Some(args)) => claim::run(&args, out),
+        (None, None) => Ok(Exit::Usage),
+    };
+    result.unwrap_or_else(|error| {
+        // A standard error that is closed leaves nobody to tell.
+        let _ = writeln!(err, "cmcp-verify: {error}");
+        Exit::NotJudged
+    })
+}
+
+/// `--help` and `--version` are answers; anything else that clap does not accept is wrong usage.
+fn refuse(error: &clap::Error, out: &mut dyn Write, err: &mut dyn Write) -> Exit {
+    let text = error.render();
+    let (written, exit) = match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => (write!(out, "{text}"), Exit::Verified),
+        _ => (write!(err, "{text}"), Exit::Usage),
+    };
+    if written.is_ok() { exit } else { Exit::NotJudged }
+}
+
+/// Why a run could not come to a verdict.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error("cannot read {path}: {error}")]
+    Read { path: String, error: io::Error },
+    #[error("cannot write the answer: {0}")]
+    Write(#[from] io::Error),
+}
