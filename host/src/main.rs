@@ -1,1 +1,7 @@
-fn main() {}
+//! The untrusted daemon.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    host::cli::main()
+}

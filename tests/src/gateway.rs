@@ -49,7 +49,18 @@ impl Gateway {
         gateway
     }
 
+    /// Starts the host without a configuration: its embedded default.
+    pub fn start_default(folder: TempDir) -> Self {
+        let gateway = Self::spawn_with(folder, &[], &[]);
+        gateway.wait_ready();
+        gateway
+    }
+
     fn spawn(folder: TempDir, wrapper: &[&str]) -> Self {
+        Self::spawn_with(folder, wrapper, &["--config", "cmcp-config.yaml"])
+    }
+
+    fn spawn_with(folder: TempDir, wrapper: &[&str], documents: &[&str]) -> Self {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, bin::free_port()));
         let log = File::options().create(true).append(true).open(folder.path().join("log")).expect("a log file");
         let host = bin::path("host");
@@ -57,7 +68,8 @@ impl Gateway {
         words.push(host.as_os_str());
         let child = Command::new(words[0])
             .args(&words[1..])
-            .args(["--dev-enclave", "--config", "cmcp-config.yaml", "--listen", &address.to_string()])
+            .args(["--dev-enclave", "--listen", &address.to_string()])
+            .args(documents)
             .current_dir(folder.path())
             .env_remove("CMCP_DEV_MODE")
             .stdin(Stdio::null())
@@ -152,21 +164,26 @@ impl Gateway {
         pid
     }
 
-    /// Kills the host without warning, and gives back the folder.
-    pub fn kill_host(mut self) -> TempDir {
-        let enclave = proc::children(self.host_pid(), "enclave");
-        proc::signal(self.host_pid(), Signal::KILL);
-        let _ = self.host.wait();
-        wait_for("end of the enclave", LIFECYCLE, || enclave.iter().all(|pid| !proc::alive(*pid)).then_some(()));
-        self.take_folder()
+    /// Kills the host without warning, and waits until its enclave is gone too.
+    pub fn kill_host(&self) {
+        let host = self.host_pid();
+        let enclaves = proc::children(host, "enclave");
+        proc::signal(host, Signal::KILL);
+        let gone = || (!proc::alive(host) && enclaves.iter().all(|pid| !proc::alive(*pid))).then_some(());
+        wait_for("end of host and enclave", LIFECYCLE, gone);
     }
 
-    /// Kills both without warning, and gives back the folder.
-    pub fn kill_both(self) -> TempDir {
-        for enclave in proc::children(self.host_pid(), "enclave") {
-            proc::signal(enclave, Signal::KILL);
-        }
-        self.kill_host()
+    /// Kills both without warning.
+    pub fn kill_both(&self) {
+        self.kill_enclave();
+        self.kill_host();
+    }
+
+    /// The folder, after whatever still runs has been killed.
+    pub fn into_folder(mut self) -> TempDir {
+        self.kill_host();
+        let _ = self.host.wait();
+        self.take_folder()
     }
 
     /// Stops cleanly with SIGTERM, and gives back how the host ended and the folder.

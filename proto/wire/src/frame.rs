@@ -15,6 +15,9 @@ pub const VERSION: u16 = 1;
 /// Size of a frame header in bytes.
 pub const HEADER_LEN: usize = 12;
 
+/// Reserved for a payload before its bytes arrive: a usual batch in one read, and no more than a pipe holds for a lie.
+const RESERVE: usize = 64 << 10;
+
 /// Why a frame could not be read or written.
 #[derive(Debug, Error)]
 pub enum WireError {
@@ -115,7 +118,7 @@ fn frame<M: Message>(message: &M) -> Result<Vec<u8>, WireError> {
     Ok(bytes)
 }
 
-/// Reads one frame that must hold an `M`. Memory grows with the bytes that arrive, never with the length announced.
+/// Reads one frame that must hold an `M`. Past 64 KiB memory grows with the bytes that arrive, not with the length announced.
 ///
 /// # Errors
 /// See [`WireError`]; [`WireError::Closed`] only at a frame boundary.
@@ -130,7 +133,7 @@ pub async fn read<M: Message>(stream: &mut (impl AsyncRead + Unpin)) -> Result<M
         }
     }
     let length = Header::parse(header)?.length_of::<M>()?;
-    let mut payload = Vec::new();
+    let mut payload = Vec::with_capacity(length.min(RESERVE));
     stream.take(length as u64).read_to_end(&mut payload).await?;
     if payload.len() < length {
         return Err(WireError::Truncated);
@@ -151,7 +154,7 @@ pub async fn write<M: Message>(stream: &mut (impl AsyncWrite + Unpin), message: 
 pub mod blocking {
     use std::io::{Read, Write};
 
-    use super::{HEADER_LEN, Header, Message, WireError, decode, frame};
+    use super::{HEADER_LEN, Header, Message, RESERVE, WireError, decode, frame};
 
     /// Reads one frame that must hold an `M`.
     ///
@@ -165,7 +168,7 @@ pub mod blocking {
         }
         let header = header.try_into().map_err(|_| WireError::Truncated)?;
         let length = Header::parse(header)?.length_of::<M>()?;
-        let mut payload = Vec::new();
+        let mut payload = Vec::with_capacity(length.min(RESERVE));
         stream.take(length as u64).read_to_end(&mut payload)?;
         if payload.len() < length {
             return Err(WireError::Truncated);

@@ -1,6 +1,7 @@
 //! A record store in memory that can be told to lie.
 
 use std::io::Write;
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::{Condvar, Mutex};
 
@@ -53,6 +54,7 @@ pub struct MemoryStore {
     appends: Mutex<Vec<Append>>,
     fault: Mutex<Fault>,
     changed: Condvar,
+    streams: Mutex<Vec<UnixStream>>,
 }
 
 impl MemoryStore {
@@ -77,6 +79,13 @@ impl MemoryStore {
         self.appends.lock().expect("not poisoned").truncate(batches);
     }
 
+    /// Breaks the record streams that are open; the enclave has to open another.
+    pub fn drop_streams(&self) {
+        for stream in self.streams.lock().expect("not poisoned").drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
     fn fault(&self) -> Fault {
         self.fault.lock().expect("not poisoned").clone()
     }
@@ -92,6 +101,7 @@ impl MemoryStore {
             _ => self.appends.lock().expect("not poisoned").len() as u64,
         };
         write(&mut stream, &StorePosition { next })?;
+        self.streams.lock().expect("not poisoned").push(stream.try_clone()?);
         loop {
             let append: Append = read(&mut stream)?;
             if !self.take(append, &mut stream)? {

@@ -1,0 +1,108 @@
+//! `host check`
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value, json};
+use wire::BootReport;
+
+use super::Outcome;
+use crate::control::ControlError;
+use crate::documents::{Documents, Finding};
+use crate::enclave::{self, Enclave};
+use crate::events::{enforcement, provider};
+use crate::report::{sha256, unix_ms};
+
+const EXAMPLES: &str = "\
+Examples:
+  host check --config cmcp-config.yaml
+  host check --config cmcp-config.yaml --json | jq -r .policy_bundle_hash
+
+Exit code: 0 if the gateway would start with this configuration, 1 if not.";
+
+/// Validate a configuration, its policies and its catalog without serving, and print their hashes
+///
+/// The answer is the enclave's own: it is started in dev mode, asked and stopped.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Check {
+    /// Configuration file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Write one JSON object to stdout, also if something is wrong
+    #[arg(long)]
+    json: bool,
+}
+
+impl Check {
+    pub(super) async fn execute(self) -> Outcome {
+        match self.check().await? {
+            Ok(report) => {
+                let text = if self.json { as_json(&report).to_string() } else { as_text(&report) };
+                Ok(writeln!(std::io::stdout(), "{text}")?)
+            }
+            Err(finding) => {
+                if self.json {
+                    writeln!(std::io::stdout(), "{}", refusal(&finding))?;
+                }
+                Err(finding.into())
+            }
+        }
+    }
+
+    async fn check(&self) -> Result<Result<BootReport, Finding>, Box<dyn std::error::Error>> {
+        let documents = match Documents::load(&self.config) {
+            Ok(documents) => documents,
+            Err(finding) => return Ok(Err(finding)),
+        };
+        let mut enclave = Enclave::start(&enclave::sibling()?).await?;
+        match enclave.control.check(documents.bundle(true, unix_ms(), None)).await {
+            Ok(report) => Ok(Ok(report)),
+            Err(ControlError::Refused(refusal)) => Ok(Err(documents.finding(&refusal))),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn as_text(report: &BootReport) -> String {
+    let mut text = format!(
+        "ok\nprovider             {}\nenforcement_mode     {}\npolicy bundle        {} ({} policies)\ncatalog              {} ({} tools)\nconfig               {}",
+        provider(report.provider),
+        enforcement(report.enforcement),
+        sha256(report.bundle_hash),
+        report.policies,
+        sha256(report.catalog_hash),
+        report.tools,
+        sha256(report.config_hash),
+    );
+    for warning in &report.warnings {
+        text.push_str("\nwarning: ");
+        text.push_str(&warning.0);
+    }
+    text
+}
+
+fn as_json(report: &BootReport) -> Value {
+    json!({
+        "ok": true,
+        "provider": provider(report.provider),
+        "enforcement_mode": enforcement(report.enforcement),
+        "policy_bundle_hash": sha256(report.bundle_hash),
+        "policies": report.policies,
+        "tool_catalog_hash": sha256(report.catalog_hash),
+        "tools": report.tools,
+        "config_hash": sha256(report.config_hash),
+        "warnings": report.warnings.iter().map(|warning| warning.0.as_str()).collect::<Vec<_>>(),
+    })
+}
+
+fn refusal(finding: &Finding) -> Value {
+    json!({
+        "ok": false,
+        "file": finding.file,
+        "field": finding.field,
+        "found": finding.found,
+        "expected": finding.expected,
+    })
+}

@@ -1,0 +1,114 @@
+//! `host`: serve.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use clap::builder::BoolishValueParser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::json;
+use tokio::net::{TcpListener, lookup_host};
+
+use super::Outcome;
+use crate::demo::DemoServer;
+use crate::documents::{Documents, Origin};
+use crate::enclave;
+use crate::quickstart;
+use crate::report::{LogFormat, Reporter};
+use crate::store::disk::Folder;
+use crate::store::{Store, StoreError};
+use crate::supervisor::Supervisor;
+
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// Run the enclave as a child process without hardware; its claims say so
+    #[arg(long, env = "CMCP_DEV_MODE", value_parser = BoolishValueParser::new(), hide_env_values = true)]
+    dev_enclave: bool,
+    /// Configuration file [default: the built-in quickstart with its tool server on 127.0.0.1:9001]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where agents connect, instead of listen_addr in the configuration; loopback only with --dev-enclave
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// How to write what happens
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    log_format: LogFormat,
+}
+
+impl Run {
+    pub(super) async fn execute(self) -> Outcome {
+        let reporter = Reporter::new(self.log_format);
+        let documents = self.config.as_deref().map_or_else(Documents::quickstart, Documents::load)?;
+        raise_file_limit();
+        let listener = self.bind(&documents).await?;
+        let store = open_store(&documents, reporter)?;
+        if documents.origin == Origin::Quickstart {
+            start_demo_server().await?;
+        }
+        let program = enclave::sibling()?;
+        let supervisor = Supervisor { documents, listener, store, program, dev: self.dev_enclave, reporter };
+        Ok(supervisor.run().await?)
+    }
+
+    async fn bind(&self, documents: &Documents) -> Result<TcpListener, String> {
+        let listen = self.listen.as_ref().unwrap_or(&documents.settings.listen);
+        let unusable = |error| format!("cannot listen on {listen}: {error}");
+        let addresses: Vec<SocketAddr> = lookup_host(listen).await.map_err(unusable)?.collect();
+        if let Some(open) = addresses.iter().find(|address| self.dev_enclave && !address.ip().is_loopback()) {
+            return Err(format!(
+                "cannot listen on {listen}: {} is not a loopback address, and with --dev-enclave the gateway speaks plain \
+                 HTTP without authentication, so whoever reaches it can call every tool; use 127.0.0.1:{}",
+                open.ip(),
+                open.port()
+            ));
+        }
+        TcpListener::bind(&*addresses).await.map_err(unusable)
+    }
+}
+
+fn open_store(documents: &Documents, reporter: Reporter) -> Result<Arc<Store<Folder>>, String> {
+    let path = &documents.settings.store;
+    let folder = Folder::open(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock => format!("record store {}: another host has it open", path.display()),
+        _ => format!("record store {}: {error}", path.display()),
+    })?;
+    let opened: Result<_, StoreError> = Store::open(folder);
+    let (store, torn) = opened.map_err(|error| format!("record store {}: {error}", path.display()))?;
+    if let Some(torn) = torn {
+        let fields = json!({ "segment": torn.segment, "offset": torn.offset, "bytes": torn.bytes });
+        reporter.warn("torn_tail", &format!("record store {}: {torn}", path.display()), fields);
+    }
+    if documents.origin == Origin::Quickstart {
+        reporter.hint(&format!("records of the quickstart are stored in {}", path.display()));
+    }
+    Ok(Arc::new(store))
+}
+
+/// On a thread of its own, as if it were another process.
+async fn start_demo_server() -> Outcome {
+    let address: SocketAddr = quickstart::DEMO_SERVER.parse()?;
+    // Only to tell early and clearly.
+    let server = DemoServer::bind(address).await.map_err(|error| {
+        format!(
+            "the quickstart's tool server cannot listen on {address}: {error}; stop what uses that address, or give a \
+             configuration of your own with --config"
+        )
+    })?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let listener = server.into_std()?;
+    std::thread::Builder::new().name("demo-server".into()).spawn(move || {
+        runtime.block_on(async {
+            if let Ok(server) = DemoServer::from_std(listener) {
+                server.serve().await;
+            }
+        });
+    })?;
+    Ok(())
+}
+
+/// Each agent costs two descriptors; the usual limit of 1024 is for programs that use select(2). Serving works without.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}

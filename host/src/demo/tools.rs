@@ -1,0 +1,130 @@
+//! The two tools.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::quickstart;
+
+const CONTACTS: [Contact; 5] = [
+    Contact::new("003Qy00000A1", "Ada Okafor", "ada.okafor@acme.example", "Acme Corp"),
+    Contact::new("003Qy00000A2", "Bruno Silva", "bruno.silva@acme.example", "Acme Corp"),
+    Contact::new("003Qy00000A3", "Chen Wei", "chen.wei@acme.example", "Acme Corp"),
+    Contact::new("003Qy00000B1", "Dana Novak", "dana.novak@globex.example", "Globex"),
+    Contact::new("003Qy00000C1", "Elif Kaya", "elif.kaya@initech.example", "Initech"),
+];
+
+#[derive(Serialize)]
+struct Contact {
+    id: &'static str,
+    name: &'static str,
+    email: &'static str,
+    account: &'static str,
+}
+
+impl Contact {
+    const fn new(id: &'static str, name: &'static str, email: &'static str, account: &'static str) -> Self {
+        Self { id, name, email, account }
+    }
+
+    fn matches(&self, query: &str) -> bool {
+        self.id == query || contains_ignoring_case(self.account, query)
+    }
+}
+
+/// Entries of `tools/list`.
+pub(super) fn definitions() -> Vec<Value> {
+    let mut definitions = catalog_definitions();
+    definitions.push(json!({
+        "name": "echo",
+        "description": "Answers with its arguments.",
+        "inputSchema": { "type": "object", "properties": { "message": { "type": "string" } } },
+    }));
+    definitions
+}
+
+/// The result of a call, or `None` for an unknown tool.
+pub(super) fn call(name: &str, arguments: &str) -> Option<Value> {
+    match name {
+        "salesforce.contacts" => Some(contacts(arguments)),
+        "echo" => Some(json!({ "content": [{ "type": "text", "text": arguments }], "isError": false })),
+        _ => None,
+    }
+}
+
+/// The approved definitions of the quickstart's catalog, as MCP spells them.
+fn catalog_definitions() -> Vec<Value> {
+    let entries = serde_json::from_str::<Vec<Value>>(quickstart::CATALOG).unwrap_or_default();
+    entries
+        .iter()
+        .map(|entry| {
+            let definition = &entry["approved_definition"];
+            json!({
+                "name": entry["tool_name"],
+                "description": definition["description"],
+                "inputSchema": definition["input_schema"],
+                "outputSchema": definition["output_schema"],
+            })
+        })
+        .collect()
+}
+
+#[derive(Deserialize)]
+struct Query {
+    query: String,
+    #[serde(default = "default_records")]
+    max_records: usize,
+}
+
+fn default_records() -> usize {
+    50
+}
+
+#[derive(Serialize)]
+struct Found<'a> {
+    contacts: &'a [&'a Contact],
+    total_count: usize,
+}
+
+fn contacts(arguments: &str) -> Value {
+    let query = match serde_json::from_str::<Query>(arguments) {
+        Ok(query) => query,
+        Err(error) => return text_result(&format!("arguments: {error}"), true),
+    };
+    let found: Vec<&Contact> = CONTACTS.iter().filter(|contact| contact.matches(&query.query)).collect();
+    let shown = found.get(..query.max_records.min(found.len())).unwrap_or_default();
+    let found = json!(Found { contacts: shown, total_count: found.len() });
+    json!({ "content": [{ "type": "text", "text": found.to_string() }], "structuredContent": found, "isError": false })
+}
+
+fn text_result(text: &str, is_error: bool) -> Value {
+    json!({ "content": [{ "type": "text", "text": text }], "isError": is_error })
+}
+
+fn contains_ignoring_case(text: &str, part: &str) -> bool {
+    part.is_empty() || text.as_bytes().windows(part.len()).any(|window| window.eq_ignore_ascii_case(part.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_arguments_are_a_tool_error() {
+        let result = call("salesforce.contacts", r#"{"max_records":1}"#).unwrap();
+        assert_eq!(result["isError"], true);
+        assert!(result["content"][0]["text"].as_str().unwrap().contains("query"));
+    }
+
+    #[test]
+    fn finds_by_account_in_any_case_and_by_id() {
+        for (query, count) in [("acme", 3), ("003Qy00000B1", 1), ("nobody", 0), ("", 5)] {
+            let arguments = json!({ "query": query }).to_string();
+            assert_eq!(call("salesforce.contacts", &arguments).unwrap()["structuredContent"]["total_count"], count);
+        }
+    }
+
+    #[test]
+    fn echo_answers_with_its_arguments() {
+        assert_eq!(call("echo", r#"{"message":"hi"}"#).unwrap()["content"][0]["text"], r#"{"message":"hi"}"#);
+    }
+}

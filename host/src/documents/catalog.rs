@@ -1,0 +1,98 @@
+//! What the host needs to know of the catalog: where it may dial, and what to call a tool in a log line.
+//! Read leniently, because the enclave is the one who judges it.
+
+use std::collections::BTreeSet;
+
+use hyper::Uri;
+use serde_json::Value;
+
+/// A tool server's address.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Server {
+    /// Host name or address, in lower case and without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl Server {
+    /// The one spelling that addresses are compared in.
+    pub fn new(host: &str, port: u16) -> Self {
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        Self { host: host.to_ascii_lowercase(), port }
+    }
+
+    fn of_url(url: &str) -> Option<Self> {
+        let uri: Uri = url.parse().ok()?;
+        let port = match (uri.port_u16(), uri.scheme_str()) {
+            (Some(port), _) => port,
+            (None, Some("https")) => 443,
+            (None, _) => 80,
+        };
+        Some(Self::new(uri.host()?, port))
+    }
+}
+
+/// A tool, for messages to the operator.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tool {
+    /// `tool_name`.
+    pub name: String,
+    /// `approved_definition.input_schema`, as it is.
+    pub input_schema: Value,
+}
+
+/// What the host needs to know of the catalog.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    /// Sorted by name: log events speak of tools by their place here.
+    pub tools: Vec<Tool>,
+    /// The only places that are ever dialled.
+    pub servers: BTreeSet<Server>,
+}
+
+impl Catalog {
+    /// Whatever can be understood; nothing, if the document is no JSON list.
+    pub fn lenient(json: &[u8]) -> Self {
+        let entries = serde_json::from_slice::<Vec<Value>>(json).unwrap_or_default();
+        let mut tools: Vec<_> = entries.iter().filter_map(tool).collect();
+        tools.sort_by(|a, b| a.name.cmp(&b.name));
+        let servers =
+            entries.iter().filter_map(|entry| Server::of_url(entry.pointer("/server/url")?.as_str()?)).collect();
+        Self { tools, servers }
+    }
+
+    /// Name of the tool at this place of the sorted catalog.
+    pub fn tool_name(&self, index: u32) -> &str {
+        let tool = usize::try_from(index).ok().and_then(|index| self.tools.get(index));
+        tool.map_or("a tool that is not in the catalog", |tool| tool.name.as_str())
+    }
+}
+
+fn tool(entry: &Value) -> Option<Tool> {
+    let input_schema = entry.pointer("/approved_definition/input_schema").cloned().unwrap_or_default();
+    Some(Tool { name: entry.get("tool_name")?.as_str()?.to_owned(), input_schema })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_and_names() {
+        let catalog = Catalog::lenient(
+            br#"[{"tool_name":"z","server":{"url":"https://Tools.Example/mcp"}},
+                 {"tool_name":"a","server":{"url":"http://[::1]:9001/mcp"}},
+                 {"tool_name":"m","server":{"url":"http://10.0.0.1/"}}, {"odd":1}, 7]"#,
+        );
+        assert_eq!(["a", "m", "z"], [catalog.tool_name(0), catalog.tool_name(1), catalog.tool_name(2)]);
+        assert_eq!(catalog.tool_name(u32::MAX), "a tool that is not in the catalog");
+        let expected = [Server::new("10.0.0.1", 80), Server::new("[::1]", 9001), Server::new("tools.example", 443)];
+        assert!(catalog.servers.iter().eq(&expected), "{:?}", catalog.servers);
+    }
+
+    #[test]
+    fn rubbish_is_empty() {
+        assert!(Catalog::lenient(b"{").servers.is_empty());
+    }
+}

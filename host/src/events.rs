@@ -1,0 +1,124 @@
+//! What the enclave says, in the operator's words.
+
+use serde_json::{Value, json};
+use wire::{BootReport, Counters, Enforcement, LogEvent, Provider};
+
+use crate::documents::Catalog;
+use crate::report::{Reporter, hex, sha256};
+
+/// The three lines about what was loaded.
+pub fn loaded(reporter: Reporter, report: &BootReport) {
+    let (provider, mode) = (provider(report.provider), enforcement(report.enforcement));
+    let (bundle, catalog) = (sha256(report.bundle_hash), sha256(report.catalog_hash));
+    reporter.info(
+        "enclave",
+        &format!("provider={provider} enforcement_mode={mode}"),
+        json!({
+            "provider": provider,
+            "enforcement_mode": mode,
+            "boot_id": hex(&report.boot_id),
+            "public_key": hex(&report.public_key),
+            "config_hash": sha256(report.config_hash),
+        }),
+    );
+    reporter.info(
+        "policy",
+        &format!("policy bundle loaded: {bundle}"),
+        json!({ "bundle_hash": bundle, "policies": report.policies }),
+    );
+    reporter.info(
+        "catalog",
+        &format!("catalog loaded: {} tools, {catalog}", report.tools),
+        json!({ "catalog_hash": catalog, "tools": report.tools }),
+    );
+    for warning in &report.warnings {
+        reporter.warn("warning", &format!("warning: {}", warning.0), json!({}));
+    }
+}
+
+/// As in the configuration.
+pub fn provider(provider: Provider) -> &'static str {
+    match provider {
+        Provider::SoftwareOnly => "software-only",
+    }
+}
+
+/// As in the configuration.
+pub fn enforcement(enforcement: Enforcement) -> &'static str {
+    match enforcement {
+        Enforcement::Enforcing => "enforcing",
+        Enforcement::Advisory => "advisory",
+        Enforcement::Silent => "silent",
+    }
+}
+
+/// A log event with the names that its numbers stand for.
+pub fn log(reporter: Reporter, catalog: &Catalog, event: LogEvent) {
+    let (name, text, fields) = described(catalog, event);
+    match event {
+        LogEvent::Denied { .. } | LogEvent::StoreRecovered { .. } => reporter.info(name, &text, fields),
+        _ => reporter.warn(name, &text, fields),
+    }
+}
+
+fn described(catalog: &Catalog, event: LogEvent) -> (&'static str, String, Value) {
+    match event {
+        LogEvent::Denied { session, tool, advisory } => {
+            let tool = catalog.tool_name(tool);
+            let outcome = if advisory { "forwarded all the same (advisory)" } else { "not forwarded" };
+            let text = format!("denied: {tool} in session {session}, {outcome}");
+            ("denied", text, json!({ "session": session, "tool": tool, "forwarded": advisory }))
+        }
+        LogEvent::Faulted { session, tool, code } => {
+            let tool = catalog.tool_name(tool);
+            let text = format!("fault {code}: {tool} in session {session} (docs/errors.md)");
+            ("faulted", text, json!({ "session": session, "tool": tool, "code": code }))
+        }
+        LogEvent::StoreUnavailable => {
+            ("store_unavailable", "the record store does not answer; calls are refused".to_owned(), json!({}))
+        }
+        LogEvent::StoreRecovered { refused } => (
+            "store_recovered",
+            format!("the record store answers again; {refused} calls were refused meanwhile"),
+            json!({ "refused": refused }),
+        ),
+        LogEvent::StoreLost { batch } => (
+            "store_lost",
+            format!("the record store lost batch {batch} and what follows; calls are refused until the next start"),
+            json!({ "batch": batch }),
+        ),
+        LogEvent::Dropped { events } => {
+            ("dropped", format!("{events} log events were dropped"), json!({ "events": events }))
+        }
+    }
+}
+
+/// Running totals as JSON fields.
+pub fn totals(counters: &Counters) -> Value {
+    let [allowed, denied, advisory_denied, faulted] = counters.calls;
+    json!({
+        "sessions_open": counters.sessions_open,
+        "sessions_total": counters.sessions_total,
+        "calls_allowed": allowed,
+        "calls_denied": denied,
+        "calls_advisory_denied": advisory_denied,
+        "calls_faulted": faulted,
+        "batches": counters.batches,
+        "records": counters.records,
+        "audit_unavailable": counters.audit_unavailable,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_name_the_tool() {
+        let catalog = Catalog::lenient(crate::quickstart::CATALOG.as_bytes());
+        let (name, text, fields) = described(&catalog, LogEvent::Denied { session: 3, tool: 0, advisory: true });
+        assert_eq!(name, "denied");
+        assert_eq!(text, "denied: salesforce.contacts in session 3, forwarded all the same (advisory)");
+        assert_eq!(fields, json!({ "session": 3, "tool": "salesforce.contacts", "forwarded": true }));
+    }
+}

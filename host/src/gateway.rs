@@ -1,0 +1,170 @@
+//! One running enclave's streams: agents in, tool servers and the store out.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
+use tokio::time::{sleep, timeout};
+use wire::{EnclaveOpen, HostOpen, OpenAnswer, OpenRefusal};
+
+use crate::documents::Server;
+use crate::limits;
+use crate::relay::relay;
+use crate::store::disk::Disk;
+use crate::store::{Store, serve_recall};
+use crate::transport::Transport;
+
+/// The task that serves the streams an enclave opens.
+#[derive(Debug)]
+pub struct Callbacks {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Callbacks {
+    /// Takes no more streams and waits until what the enclave had sent to the store is stored. For after its end: a batch
+    /// that is stored later than that would stand behind the head that the next boot is given.
+    pub async fn finish(self) {
+        let _ = self.stop.send(());
+        let _ = self.task.await;
+    }
+}
+
+/// What the streams of one enclave need.
+pub struct Gateway<T, D: Disk> {
+    transport: Arc<T>,
+    store: Arc<Store<D>>,
+    servers: BTreeSet<Server>,
+    connections: Arc<Semaphore>,
+    dials: Arc<Semaphore>,
+    recalls: Arc<Semaphore>,
+    turned_away: AtomicU64,
+}
+
+impl<T: Transport, D: Disk> Gateway<T, D> {
+    /// Serves this transport's enclave with this store; dials these servers and no other.
+    pub fn new(transport: Arc<T>, store: Arc<Store<D>>, servers: BTreeSet<Server>) -> Self {
+        Self {
+            transport,
+            store,
+            servers,
+            connections: Semaphore::new(limits::CONNECTIONS).into(),
+            dials: Semaphore::new(limits::DIALS).into(),
+            recalls: Semaphore::new(limits::RECALLS).into(),
+            turned_away: AtomicU64::new(0),
+        }
+    }
+
+    /// Agents turned away because there were too many.
+    pub fn turned_away(&self) -> u64 {
+        self.turned_away.load(Ordering::Relaxed)
+    }
+
+    /// Relays one agent's connection to its end.
+    pub async fn inbound(self: Arc<Self>, agent: TcpStream) {
+        let Ok(_permit) = Arc::clone(&self.connections).try_acquire_owned() else {
+            self.turned_away.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        let _ = agent.set_nodelay(true);
+        if let Ok(Ok(enclave)) = timeout(limits::OPEN_TIMEOUT, self.open_inbound()).await {
+            relay(agent, enclave).await;
+        }
+    }
+
+    async fn open_inbound(&self) -> Result<T::Stream, wire::WireError> {
+        let mut stream = self.transport.connect().await?;
+        wire::write(&mut stream, &HostOpen::Inbound).await?;
+        match wire::read(&mut stream).await? {
+            OpenAnswer::Ready => Ok(stream),
+            OpenAnswer::Refused(_) => Err(wire::WireError::Closed),
+        }
+    }
+
+    /// Serves the streams that the enclave opens.
+    pub fn callbacks(self: Arc<Self>) -> Callbacks {
+        let (stop, mut stopped) = oneshot::channel::<()>();
+        let task = tokio::spawn(async move {
+            let mut streams = JoinSet::new();
+            loop {
+                tokio::select! {
+                    _ = &mut stopped => break,
+                    Some(_) = streams.join_next() => {}
+                    accepted = self.transport.accept() => match accepted {
+                        Ok(stream) => _ = streams.spawn(Arc::clone(&self).serve(stream)),
+                        Err(_) => sleep(limits::ACCEPT_PAUSE).await,
+                    },
+                }
+            }
+            while streams.join_next().await.is_some() {}
+        });
+        Callbacks { stop, task }
+    }
+
+    async fn serve(self: Arc<Self>, mut stream: T::Stream) {
+        let Ok(Ok(open)) = timeout(limits::OPEN_TIMEOUT, wire::read::<EnclaveOpen>(&mut stream)).await else { return };
+        match open {
+            EnclaveOpen::Dial { host, port } => {
+                // On its own: nobody waits for a tool server when the enclave has ended.
+                tokio::spawn(self.dial(stream, Server::new(&host.0, port)));
+            }
+            EnclaveOpen::Records { boot_id, next } => self.records(stream, boot_id, next).await,
+            EnclaveOpen::Recall { boot_id, first, last, session } => {
+                let store = Arc::clone(&self.store);
+                self.recall(stream, move || store.recall(boot_id, first, last, session)).await;
+            }
+        }
+    }
+
+    async fn dial(self: Arc<Self>, mut stream: T::Stream, server: Server) {
+        let permit = Arc::clone(&self.dials).try_acquire_owned();
+        let connected = match &permit {
+            Ok(_) => self.connect(&server).await,
+            Err(_) => Err(OpenRefusal::Busy),
+        };
+        let answer = connected.as_ref().map_or_else(|refusal| OpenAnswer::Refused(*refusal), |_| OpenAnswer::Ready);
+        let answered = wire::write(&mut stream, &answer).await;
+        if let (Ok(tool_server), Ok(())) = (connected, answered) {
+            relay(tool_server, stream).await;
+        }
+    }
+
+    async fn connect(&self, server: &Server) -> Result<TcpStream, OpenRefusal> {
+        if !self.servers.contains(server) {
+            return Err(OpenRefusal::NotAllowed);
+        }
+        let connect = TcpStream::connect((server.host.as_str(), server.port));
+        let stream = timeout(limits::DIAL_TIMEOUT, connect).await.map_err(io::Error::from).flatten();
+        let stream = stream.map_err(|_| OpenRefusal::Unreachable)?;
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+
+    async fn records(&self, stream: T::Stream, boot_id: [u8; 16], next: u64) {
+        let Ok(mut stream) = T::blocking(stream) else { return };
+        let store = Arc::clone(&self.store);
+        // The enclave sees the end of the stream and opens another.
+        let _ = spawn_blocking(move || store.serve_records(&mut stream, boot_id, next)).await;
+    }
+
+    async fn recall(
+        &self,
+        mut stream: T::Stream,
+        recall: impl FnOnce() -> Result<crate::store::Recall<D>, OpenRefusal> + Send + 'static,
+    ) {
+        let Ok(permit) = Arc::clone(&self.recalls).try_acquire_owned() else {
+            let _ = wire::write(&mut stream, &OpenAnswer::Refused(OpenRefusal::Busy)).await;
+            return;
+        };
+        let Ok(mut stream) = T::blocking(stream) else { return };
+        let serve = move || {
+            let _permit = permit;
+            serve_recall(recall(), &mut stream)
+        };
+        let _ = spawn_blocking(serve).await;
+    }
+}

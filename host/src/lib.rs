@@ -1,0 +1,20 @@
+//! The untrusted daemon: it listens, dials, relays, stores and restarts.
+//!
+//! It holds no key, decides nothing and is believed in nothing. What it must not be able to do is the enclave's business;
+//! what it should do well is here.
+
+pub mod cli;
+pub mod control;
+pub mod demo;
+pub mod documents;
+pub mod enclave;
+pub mod events;
+pub mod gateway;
+pub mod hints;
+pub mod limits;
+pub mod quickstart;
+pub mod relay;
+pub mod report;
+pub mod store;
+pub mod supervisor;
+pub mod transport;

@@ -1,0 +1,71 @@
+//! Sizes, counts and times, each with its reason.
+
+use std::time::Duration;
+
+/// Agent connections at once; each costs two file descriptors here and one in the enclave.
+pub const CONNECTIONS: usize = 4096;
+/// Connections to tool servers at once.
+pub const DIALS: usize = 4096;
+/// Recalls at once; each is a thread.
+pub const RECALLS: usize = 16;
+/// Bytes moved by one read; one buffer for all connections.
+pub const RELAY_BUFFER: usize = 64 << 10;
+/// For the first frame of a stream and its answer.
+pub const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// To connect to a tool server; the enclave's own timeout for a call is longer.
+pub const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// For agents to read what an enclave wrote before it ended.
+pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
+/// After the enclave closed: what the agent still sends is read and dropped, so that a reset does not overtake the answer.
+pub const LINGER: Duration = Duration::from_secs(1);
+/// Control events that wait to be reported; after that the enclave counts what it drops.
+pub const EVENTS: usize = 64;
+/// Pause after a failed accept, until file descriptors come free.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// For the enclave to open its socket.
+pub const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// For the enclave to load the boot bundle: thousands of policies take seconds.
+pub const BOOT_TIMEOUT: Duration = Duration::from_mins(1);
+/// For the enclave to finish calls, close sessions and store their claims.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+/// For the process to be gone after its last word.
+pub const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
+/// First pause before a restart; doubled each time.
+pub const RESTART_FIRST: Duration = Duration::from_millis(200);
+/// Longest pause before a restart.
+pub const RESTART_LONGEST: Duration = Duration::from_secs(10);
+/// An enclave that ran this long starts the pauses over.
+pub const RESTART_RESET: Duration = Duration::from_mins(1);
+
+/// A configuration file in bytes.
+pub const CONFIG_FILE: u64 = 1 << 20;
+/// A catalog in bytes; with the policy bundle it must fit a boot bundle.
+pub const CATALOG_FILE: u64 = 8 << 20;
+/// One file of a policy bundle in bytes.
+pub const POLICY_FILE: u64 = 4 << 20;
+/// Files in a policy bundle.
+pub const POLICY_FILES: usize = 2000;
+/// Folders below the policy bundle's.
+pub const POLICY_DEPTH: usize = 16;
+/// A document for `host hash-definition` in bytes.
+pub const DEFINITION_FILE: u64 = 1 << 20;
+/// A request body of the demo server in bytes.
+pub const DEMO_BODY: usize = 4 << 20;
+
+/// A segment file in bytes; a frame never spans two.
+pub const SEGMENT: u64 = 64 << 20;
+/// Zeros are written ahead in steps of this many bytes, so that an append changes no file size.
+pub const EXTEND: u64 = 4 << 20;
+/// Zeros written by one call.
+pub const EXTEND_CHUNK: usize = 256 << 10;
+/// Zeros are written ahead between appends when fewer bytes than this are left.
+pub const EXTEND_BELOW: u64 = 1 << 20;
+/// First distance in bytes between two points of the recall index; doubled when the index is full.
+pub const INDEX_STRIDE: u64 = 256 << 10;
+/// Points in the recall index.
+pub const INDEX_POINTS: usize = 4096;
+/// Sessions named by one batch.
+pub const BATCH_SESSIONS: usize = 1 << 20;
+/// For the enclave to take the next item of a recall.
+pub const RECALL_TIMEOUT: Duration = Duration::from_secs(30);

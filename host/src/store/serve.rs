@@ -1,0 +1,64 @@
+//! The store's end of a records or recall stream, on a thread of its own: a disk that is slow stops nothing else.
+
+use std::io::{Read, Write};
+
+use wire::{
+    Append, AppendAnswer, Blob, OpenAnswer, OpenRefusal, RecallItem, StoreFailure, StorePosition, WireError, blocking,
+};
+
+use super::disk::Disk;
+use super::{Recall, Store};
+
+impl<D: Disk> Store<D> {
+    /// Serves a records stream until it ends: the answer, the position, then one answer for each batch.
+    ///
+    /// # Errors
+    /// The stream broke, or the enclave sent something else than batches.
+    pub fn serve_records(
+        &self,
+        stream: &mut (impl Read + Write),
+        boot_id: [u8; 16],
+        next: u64,
+    ) -> Result<(), WireError> {
+        match self.begin(boot_id, next) {
+            Ok(next) => {
+                blocking::write(stream, &OpenAnswer::Ready)?;
+                blocking::write(stream, &StorePosition { next })?;
+            }
+            Err(refusal) => return blocking::write(stream, &OpenAnswer::Refused(refusal)),
+        }
+        loop {
+            let append: Append = match blocking::read(stream) {
+                Err(WireError::Closed) => return Ok(()),
+                other => other?,
+            };
+            match self.append(boot_id, &append) {
+                Ok(()) => blocking::write(stream, &AppendAnswer::Stored { batch: append.batch })?,
+                Err(failure) => return blocking::write(stream, &AppendAnswer::Failed(failure)),
+            }
+            self.prepare();
+        }
+    }
+}
+
+/// Serves a recall stream to its end.
+///
+/// # Errors
+/// The stream broke.
+pub fn serve_recall<D: Disk>(
+    recall: Result<Recall<D>, OpenRefusal>,
+    stream: &mut (impl Read + Write),
+) -> Result<(), WireError> {
+    let recall = match recall {
+        Ok(recall) => recall,
+        Err(refusal) => return blocking::write(stream, &OpenAnswer::Refused(refusal)),
+    };
+    blocking::write(stream, &OpenAnswer::Ready)?;
+    for batch in recall {
+        match batch {
+            Ok(bytes) => blocking::write(stream, &RecallItem::Batch(Blob(bytes)))?,
+            Err(_) => return blocking::write(stream, &RecallItem::Failed(StoreFailure::Io)),
+        }
+    }
+    blocking::write(stream, &RecallItem::End)
+}

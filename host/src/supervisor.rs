@@ -1,0 +1,272 @@
+//! Keeps an enclave running and its streams served, from the first boot to an orderly stop.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::json;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use wire::{BootReport, ControlEvent, Counters};
+
+use crate::control::ControlError;
+use crate::documents::{Documents, Finding};
+use crate::enclave::{Enclave, StartError};
+use crate::gateway::{Callbacks, Gateway};
+use crate::report::{Reporter, unix_ms};
+use crate::store::Store;
+use crate::store::disk::Folder;
+use crate::transport::unix::Unix;
+use crate::{events, hints, limits};
+
+/// Why serving ended other than by a signal.
+#[derive(Debug, Error)]
+pub enum SuperviseError {
+    /// The enclave refused the documents.
+    #[error("{0}")]
+    Refused(Finding),
+    /// Neither a TEE nor dev mode.
+    #[error(
+        "{0}\n\nThis machine has no TEE that this build can use. On a laptop, run\n\n  host --dev-enclave\n\nwhose claims say that they are software-only."
+    )]
+    NoTee(Finding),
+    /// The enclave did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The enclave did not finish in time after a signal.
+    #[error("the enclave did not stop within {} s and was killed; sessions may be without a final claim", limits::STOP_TIMEOUT.as_secs())]
+    Unstopped,
+    /// The system refused something.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// Everything that serving needs.
+pub struct Supervisor {
+    /// The boot documents; the same for every boot.
+    pub documents: Documents,
+    /// Where agents connect.
+    pub listener: TcpListener,
+    /// Where records go.
+    pub store: Arc<Store<Folder>>,
+    /// The enclave's program.
+    pub program: PathBuf,
+    /// Whether to ask for dev mode.
+    pub dev: bool,
+    /// Where to report.
+    pub reporter: Reporter,
+}
+
+/// How the serving of one enclave ended.
+enum End {
+    Stopped,
+    Died { status: Option<ExitStatus>, counters: Counters },
+}
+
+/// One booted enclave.
+struct Running {
+    enclave: Enclave,
+    gateway: Arc<Gateway<Unix, Folder>>,
+    callbacks: Callbacks,
+    counters: Counters,
+}
+
+impl Supervisor {
+    /// Serves until a signal asks to stop.
+    ///
+    /// # Errors
+    /// The first start failed, the documents are refused, or the stop was not in order.
+    pub async fn run(self) -> Result<(), SuperviseError> {
+        let mut signals = Signals::new()?;
+        let Some(first) = signals.or_stop(self.start()).await else { return Ok(()) };
+        let (mut running, report) = first?;
+        self.announce(&report)?;
+        let mut pause = limits::RESTART_FIRST;
+        loop {
+            let started = Instant::now();
+            match self.serve(running, &mut signals).await? {
+                End::Stopped => return Ok(self.store.close()?),
+                End::Died { status, counters } => self.report_death(status, &counters),
+            }
+            if started.elapsed() > limits::RESTART_RESET {
+                pause = limits::RESTART_FIRST;
+            }
+            running = loop {
+                self.reporter.info("restarting", &format!("restarting in {} ms", pause.as_millis()), json!({}));
+                if signals.or_stop(sleep(pause)).await.is_none() {
+                    return Ok(self.store.close()?);
+                }
+                pause = (pause * 2).min(limits::RESTART_LONGEST);
+                match signals.or_stop(self.start()).await {
+                    None => return Ok(self.store.close()?),
+                    Some(Ok((running, report))) => {
+                        events::loaded(self.reporter, &report);
+                        break running;
+                    }
+                    Some(Err(refused @ (SuperviseError::Refused(_) | SuperviseError::NoTee(_)))) => {
+                        return Err(refused);
+                    }
+                    Some(Err(error)) => {
+                        self.reporter.warn("start_failed", &format!("the enclave did not start: {error}"), json!({}));
+                    }
+                }
+            };
+        }
+    }
+
+    /// Starts an enclave and boots it.
+    async fn start(&self) -> Result<(Running, BootReport), SuperviseError> {
+        let enclave = Enclave::start(&self.program).await?;
+        let servers = self.documents.catalog.servers.clone();
+        let gateway = Arc::new(Gateway::new(Arc::clone(&enclave.transport), Arc::clone(&self.store), servers));
+        let callbacks = Arc::clone(&gateway).callbacks();
+        let mut running = Running { enclave, gateway, callbacks, counters: Counters::default() };
+        match self.boot(&mut running).await {
+            Ok(report) => Ok((running, report)),
+            Err(error) => {
+                running.end(limits::EXIT_TIMEOUT).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn boot(&self, running: &mut Running) -> Result<BootReport, SuperviseError> {
+        let bundle = self.documents.bundle(self.dev, unix_ms(), self.store.head()?);
+        match running.enclave.control.boot(bundle).await {
+            Ok(report) => Ok(report),
+            Err(ControlError::Refused(refusal)) => {
+                let finding = self.documents.finding(&refusal);
+                Err(match refusal.code {
+                    wire::RefusalCode::NoTee => SuperviseError::NoTee(finding),
+                    _ => SuperviseError::Refused(finding),
+                })
+            }
+            Err(error) => Err(StartError::Control(error).into()),
+        }
+    }
+
+    /// The lines that say that everything is up, and what to do next.
+    fn announce(&self, report: &BootReport) -> io::Result<()> {
+        let address: SocketAddr = self.listener.local_addr()?;
+        events::loaded(self.reporter, report);
+        self.reporter.info("listening", &format!("listening on {address}"), json!({ "address": address.to_string() }));
+        self.reporter.hint(&hints::first_steps(address, &self.documents.catalog, report));
+        Ok(())
+    }
+
+    /// Serves agents until the enclave dies or a signal comes.
+    async fn serve(&self, mut running: Running, signals: &mut Signals) -> Result<End, SuperviseError> {
+        let mut agents = JoinSet::new();
+        let asked = loop {
+            tokio::select! {
+                accepted = self.listener.accept() => match accepted {
+                    Ok((agent, _)) => _ = agents.spawn(Arc::clone(&running.gateway).inbound(agent)),
+                    Err(_) => sleep(limits::ACCEPT_PAUSE).await,
+                },
+                Some(_) = agents.join_next() => {}
+                event = running.enclave.control.event() => match event {
+                    Some(event) => self.event(&mut running, event),
+                    // The end of the process is the end of its control stream.
+                    None => break false,
+                },
+                () = signals.next() => break true,
+            }
+        };
+        if asked {
+            let stopped = self.stop(running, signals).await;
+            let _ = timeout(limits::LINGER, agents.join_all()).await;
+            return stopped.map(|()| End::Stopped);
+        }
+        let counters = running.counters.clone();
+        let status = running.end(limits::EXIT_TIMEOUT).await;
+        tokio::spawn(async move { timeout(limits::FLUSH_TIMEOUT, agents.join_all()).await });
+        Ok(End::Died { status, counters })
+    }
+
+    fn event(&self, running: &mut Running, event: ControlEvent) {
+        match event {
+            ControlEvent::Counters(counters) => running.counters = counters,
+            ControlEvent::Log(event) => events::log(self.reporter, &self.documents.catalog, event),
+            // Answers to nothing that was asked.
+            _ => {}
+        }
+    }
+
+    /// Lets the enclave finish its calls and store its sessions' claims; agents that are being served stay connected.
+    async fn stop(&self, mut running: Running, signals: &mut Signals) -> Result<(), SuperviseError> {
+        self.reporter.info("stopping", "stopping: finishing calls and closing sessions", json!({}));
+        let stopped = async {
+            running.enclave.control.shutdown().await.ok()?;
+            loop {
+                match running.enclave.control.event().await? {
+                    ControlEvent::Stopped { sessions_closed } => return Some(sessions_closed),
+                    event => self.event(&mut running, event),
+                }
+            }
+        };
+        let stopped = signals.or_stop(timeout(limits::STOP_TIMEOUT, stopped)).await.and_then(Result::ok).flatten();
+        running.end(limits::EXIT_TIMEOUT).await;
+        let closed = stopped.ok_or(SuperviseError::Unstopped)?;
+        self.reporter.info(
+            "stopped",
+            &format!("stopped; {closed} sessions closed"),
+            json!({ "sessions_closed": closed }),
+        );
+        Ok(())
+    }
+
+    fn report_death(&self, status: Option<ExitStatus>, counters: &Counters) {
+        let how =
+            status.map_or_else(|| "stopped answering and was killed".to_owned(), |status| format!("ended ({status})"));
+        let lost = counters.sessions_open;
+        self.reporter.warn(
+            "enclave_died",
+            &format!("the enclave {how}; {lost} open sessions are lost: their key is gone, so they get no more claims"),
+            json!({ "sessions_lost": lost, "totals": events::totals(counters) }),
+        );
+    }
+}
+
+impl Running {
+    /// Waits for the process to be gone and for the store to have what it sent.
+    async fn end(self, patience: std::time::Duration) -> Option<ExitStatus> {
+        let Self { mut enclave, callbacks, .. } = self;
+        let status = enclave.reap(patience).await;
+        drop(enclave);
+        callbacks.finish().await;
+        status
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// What comes of this, or nothing if a signal comes first.
+    async fn or_stop<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = work => Some(done),
+            () = self.next() => None,
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Boot bundles: one per boot, measured, and a change between two boots shows.
+
+use serde_json::json;
+use tests::hostile::{HostileHost, Unbooted, bundle};
+use tests::setup::{CONTACTS, Setup};
+use tests::upstream::Upstream;
+use wire::{Blob, ControlEvent, ControlRequest, PolicyFile, RefusalCode, Text};
+
+use crate::{call, get, outcome};
+
+#[test]
+fn a_second_boot_bundle_is_refused_and_changes_nothing() {
+    let tool = Upstream::plain();
+    let setup = Setup::quickstart(&tool.url()).mode("enforcing");
+    let mut host = HostileHost::start(&setup);
+    call(&host, "first");
+    let weaker = bundle(&setup.clone().mode("silent"));
+    wire::blocking::write(host.control(), &ControlRequest::Boot(weaker)).expect("the enclave reads");
+    let refusal = host.event("refusal", |event| match event {
+        ControlEvent::Refused(refusal) => Some(refusal.clone()),
+        _ => None,
+    });
+    assert_eq!(refusal.code, RefusalCode::State);
+    assert_eq!(outcome(&call(&host, "first")), (403, "POLICY_DENY".to_owned()), "still enforcing");
+}
+
+#[test]
+fn a_changed_document_changes_its_hash() {
+    let tool = Upstream::plain();
+    let setup = Setup::quickstart(&tool.url());
+    let report = |setup: &Setup| HostileHost::start(setup).report.clone();
+    let before = report(&setup);
+
+    let policy = report(&setup.clone().policy("extra.cedar", "permit (principal, action, resource);"));
+    assert_ne!(policy.bundle_hash, before.bundle_hash);
+    assert_eq!((policy.catalog_hash, policy.config_hash), (before.catalog_hash, before.config_hash));
+
+    let catalog = report(&setup.clone().tool("echo", &tool.url(), "public", "public"));
+    assert_ne!(catalog.catalog_hash, before.catalog_hash);
+    assert_eq!((catalog.bundle_hash, catalog.config_hash), (before.bundle_hash, before.config_hash));
+
+    let config = report(&setup.clone().mode("silent"));
+    assert_ne!(config.config_hash, before.config_hash);
+    assert_eq!((config.bundle_hash, config.catalog_hash), (before.bundle_hash, before.catalog_hash));
+
+    let again = report(&setup);
+    assert_eq!(
+        (again.bundle_hash, again.catalog_hash, again.config_hash),
+        (before.bundle_hash, before.catalog_hash, before.config_hash)
+    );
+    assert_ne!(again.public_key, before.public_key, "every boot has a key of its own");
+    assert_ne!(again.boot_id, before.boot_id);
+}
+
+#[test]
+fn claims_name_what_was_booted() {
+    let tool = Upstream::plain();
+    let host = HostileHost::start(&Setup::quickstart(&tool.url()));
+    call(&host, "named");
+    let claim = get(&host, "/session/named/claim").json();
+    let hex = |bytes: [u8; 32]| claim::Digest::from_bytes(bytes).prefixed();
+    assert_eq!(claim["trace"]["policy"]["bundle_hash"], json!(hex(host.report.bundle_hash)));
+    assert_eq!(claim["gateway"]["catalog"]["hash"], json!(hex(host.report.catalog_hash)));
+    assert_eq!(claim["trace"]["runtime"]["platform"], "software-only");
+}
+
+#[test]
+fn documents_that_do_not_hold_are_refused_by_name() {
+    let base = Setup::quickstart("http://localhost:9001/mcp");
+    let good = bundle(&base);
+    let refuse = |change: &dyn Fn(&mut wire::BootBundle)| {
+        let mut changed = good.clone();
+        change(&mut changed);
+        match Unbooted::start().ask(&ControlRequest::Boot(changed)) {
+            ControlEvent::Refused(refusal) => refusal.code,
+            other => panic!("not refused: {other:?}"),
+        }
+    };
+    let policy = |path: &str, bytes: &[u8]| PolicyFile { path: Text::from(path), bytes: Blob(bytes.to_vec()) };
+    assert_eq!(refuse(&|bundle| bundle.config = Blob(b"{".to_vec())), RefusalCode::Malformed);
+    assert_eq!(refuse(&|bundle| bundle.config = Blob(b"{\"a\":1,\"a\":1}".to_vec())), RefusalCode::Malformed);
+    assert_eq!(refuse(&|bundle| bundle.config = Blob(vec![b'['; 1 << 20])), RefusalCode::Malformed);
+    assert_eq!(refuse(&|bundle| bundle.catalog = Blob(b"\xff\xfe".to_vec())), RefusalCode::Malformed);
+    assert_eq!(refuse(&|bundle| bundle.policy.clear()), RefusalCode::Missing);
+    assert_eq!(refuse(&|bundle| bundle.policy.push(bundle.policy[0].clone())), RefusalCode::Duplicate);
+    assert_eq!(refuse(&|bundle| bundle.policy.push(policy("x.cedar", b"\xff"))), RefusalCode::Malformed);
+    assert_eq!(refuse(&|bundle| bundle.policy.push(policy("x.cedar", b"permit ("))), RefusalCode::Cedar);
+    assert_eq!(refuse(&|bundle| bundle.dev = false), RefusalCode::NoTee);
+    let tampered = base.catalog.to_string().replace("Query Salesforce", "Query all of Salesforce");
+    assert_eq!(refuse(&|bundle| bundle.catalog = Blob(tampered.clone().into_bytes())), RefusalCode::HashMismatch);
+}
+
+#[test]
+fn a_wall_clock_in_the_past_is_not_believed() {
+    let tool = Upstream::plain();
+    let mut bundle = bundle(&Setup::quickstart(&tool.url()));
+    bundle.wall_unix_ms = 0;
+    let host = Unbooted::start().boot(bundle);
+    call(&host, "past");
+    let iat = get(&host, "/session/past/claim").json()["trace"]["iat"].as_i64().expect("a time");
+    assert!(iat >= 1_780_000_000, "not before the newest date in the boot inputs: {iat}");
+}
+
+#[test]
+fn the_first_entry_says_whose_time_it_is() {
+    let tool = Upstream::plain();
+    let host = HostileHost::start(&Setup::quickstart(&tool.url()));
+    call(&host, "time");
+    let entries = get(&host, "/audit/export?session_id=time").json()["entries"].clone();
+    let detail: serde_json::Value =
+        serde_json::from_str(entries[0]["detail"].as_str().expect("a detail")).expect("JSON");
+    assert_eq!(detail["time_source"], "host");
+    assert_eq!(entries[1]["tool_name"], CONTACTS);
+}
