@@ -72,6 +72,7 @@ impl Gateway {
             .args(documents)
             .current_dir(folder.path())
             .env_remove("CMCP_DEV_MODE")
+            .env("XDG_STATE_HOME", folder.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log)

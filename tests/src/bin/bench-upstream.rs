@@ -1,0 +1,62 @@
+//! A tool server that costs as little as possible: it answers every `tools/call` with one fixed result.
+//! Usage: `bench-upstream ADDRESS`.
+
+use std::io;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+const RESULT: &str = r#"{"content":[{"type":"text","text":"{\"contacts\":[{\"id\":\"003Qy00000A1\",\"name\":\"Ada Okafor\"}],\"total_count\":1}"}],"structuredContent":{"contacts":[{"id":"003Qy00000A1","name":"Ada Okafor"}],"total_count":1},"isError":false}"#;
+
+fn main() -> io::Result<()> {
+    let address = std::env::args().nth(1).expect("usage: bench-upstream ADDRESS");
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let listener = TcpListener::bind(address).await?;
+        loop {
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            tokio::spawn(serve(stream));
+        }
+    })
+}
+
+async fn serve(mut stream: TcpStream) -> io::Result<()> {
+    let mut buffer = Vec::with_capacity(8192);
+    loop {
+        while let Some(end) = request_end(&buffer) {
+            let id = member(&buffer[..end], b"\"id\":").to_owned();
+            buffer.drain(..end);
+            let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{RESULT}}}"#);
+            let head =
+                format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+            stream.write_all((head + &body).as_bytes()).await?;
+        }
+        if stream.read_buf(&mut buffer).await? == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// Length of the first whole request in the buffer.
+fn request_end(buffer: &[u8]) -> Option<usize> {
+    let head = find(buffer, b"\r\n\r\n")? + 4;
+    let text = std::str::from_utf8(&buffer[..head]).ok()?;
+    let length = text.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+    });
+    let end = head + length.unwrap_or(0);
+    (buffer.len() >= end).then_some(end)
+}
+
+/// The text after the last such key, up to the end of the value; ids of the load generators are plain numbers.
+fn member<'a>(request: &'a [u8], key: &[u8]) -> &'a str {
+    let start = find(request, key).map_or(0, |at| at + key.len());
+    let rest = &request[start..];
+    let end = rest.iter().position(|byte| matches!(byte, b',' | b'}')).unwrap_or(0);
+    std::str::from_utf8(&rest[..end]).unwrap_or("null")
+}
+
+fn find(bytes: &[u8], part: &[u8]) -> Option<usize> {
+    bytes.windows(part.len()).position(|window| window == part)
+}
