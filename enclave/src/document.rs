@@ -22,7 +22,7 @@ pub(crate) fn refusal(code: RefusalCode, document: &Document, field: &str, found
         code,
         document: document.clone(),
         field: field.into(),
-        found: excerpt(found).as_str().into(),
+        found: found.into(),
         expected: Text::from(expected),
     }
 }

@@ -108,8 +108,13 @@ impl Labels {
     }
 
     /// The whole set as one number, for tables with one place per set.
-    pub const fn bits(self) -> u8 {
+    pub(crate) const fn bits(self) -> u8 {
         self.0
+    }
+
+    /// The set of this number; bits of no label are dropped.
+    pub(crate) const fn from_bits(bits: u8) -> Self {
+        Self((bits | Self::PUBLIC.0) & ((1 << Label::ALL.len()) - 1))
     }
 }
 
@@ -212,8 +217,13 @@ impl Domains {
     }
 
     /// The whole set as one number, for tables with one place per set.
-    pub const fn bits(self) -> u8 {
+    pub(crate) const fn bits(self) -> u8 {
         self.0
+    }
+
+    /// The set of this number; bits of no domain are dropped.
+    pub(crate) const fn from_bits(bits: u8) -> Self {
+        Self(bits & ((1 << Domain::ALL.len()) - 1))
     }
 }
 

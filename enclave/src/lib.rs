@@ -3,5 +3,6 @@
 pub mod catalog;
 pub mod config;
 pub mod labels;
+pub mod policy;
 
 mod document;

@@ -2,7 +2,7 @@
 
 use claim::json::Json;
 use claim::time::Timestamp;
-use claim::{Digest, names};
+use claim::{Digest, hashes, names};
 use serde::Deserialize;
 use wire::{BootRefusal, Document, RefusalCode};
 
@@ -100,8 +100,7 @@ impl Check<'_> {
     }
 
     fn definition_hash(&self, entry: &Json, written: &str) -> Result<Digest, BootRefusal> {
-        let written_as = entry.get("approved_definition").map(Json::sorted_ascii).unwrap_or_default();
-        let computed = Digest::of(written_as);
+        let computed = hashes::definition_hash(entry.get("approved_definition").unwrap_or(&Json::Null));
         if written == computed.prefixed() {
             return Ok(computed);
         }

@@ -10,8 +10,8 @@ mod url;
 
 use std::collections::BTreeMap;
 
-use claim::Digest;
 use claim::json::Json;
+use claim::{Digest, hashes};
 use wire::{BootRefusal, Document, RefusalCode};
 
 use crate::document::{self, refusal};
@@ -139,7 +139,7 @@ impl Catalog {
         }
         let tools = tools.into_values().map(|(_, tool)| tool).enumerate();
         let tools = tools.map(|(index, tool)| Tool { index, ..tool }).collect();
-        Ok(Self { tools, hash: catalog_hash(entries) })
+        Ok(Self { tools, hash: hashes::catalog_hash(entries) })
     }
 
     /// The tools, by name.
@@ -157,12 +157,6 @@ impl Catalog {
     pub const fn hash(&self) -> Digest {
         self.hash
     }
-}
-
-fn catalog_hash(entries: &[Json]) -> Digest {
-    let mut sorted = entries.to_vec();
-    sorted.sort_by(|a, b| a.get("tool_name").and_then(Json::as_str).cmp(&b.get("tool_name").and_then(Json::as_str)));
-    Digest::of(Json::Array(sorted).sorted_ascii())
 }
 
 fn duplicate(entries: &[Json], earlier: usize, place: usize) -> BootRefusal {

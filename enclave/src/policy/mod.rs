@@ -1,0 +1,170 @@
+//! Decisions: the policy bundle, read once, asked for every call.
+//!
+//! A bundle is Cedar policies, their schema and a manifest (`policies/README.md`). The schema decides what a request carries:
+//! [`schema`] maps it to the documented [`vocabulary`] and refuses what the gateway could not supply. Everything that does
+//! not depend on the call is computed at load, so that a decision parses and validates nothing.
+//!
+//! Every error is a deny: a policy that fails to evaluate, a tool of another catalog, a bundle without a permit.
+
+mod bundle;
+mod diagnose;
+mod manifest;
+mod policies;
+mod request;
+mod rules;
+mod schema;
+mod vocabulary;
+mod warnings;
+
+use std::sync::Arc;
+
+use cedar_policy_core::evaluator::Evaluator;
+use cedar_policy_core::extensions::Extensions;
+use claim::Digest;
+use wire::{BootRefusal, PolicyFile};
+
+use crate::catalog::{Catalog, Tool};
+use crate::labels::{Domains, Labels};
+use bundle::Bundle;
+use request::Requests;
+use rules::{Answer, Rules};
+use schema::Shape;
+
+/// A loaded policy bundle, for the tools of one catalog.
+pub struct Policy {
+    bundle_hash: Digest,
+    version: String,
+    policies: usize,
+    warnings: Vec<String>,
+    tools: Vec<String>,
+    requests: Requests,
+    rules: Rules,
+}
+
+/// One call to decide on.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The tool, of the catalog that the policy was loaded with.
+    pub tool: &'a Tool,
+    /// The agent's session.
+    pub session_id: &'a str,
+    /// The workflow that the agent says it runs, or empty.
+    pub workflow_id: &'a str,
+    /// The authenticated subject; `anonymous` without one.
+    pub subject: Option<&'a str>,
+    /// Who vouches for the subject.
+    pub issuer: Option<&'a str>,
+    /// The subject's groups.
+    pub groups: &'a [String],
+    /// What the session holds before this call.
+    pub labels: Labels,
+    /// Calls of this session before this one.
+    pub call_count: u64,
+    /// Domains of this session's calls that ran before this one.
+    pub domains_touched: Domains,
+    /// Whether an answer is judged (true) or a call (false).
+    pub egress: bool,
+    /// The evidence platform, as claims name it.
+    pub attestation_platform: &'a str,
+    /// Seconds since the Unix epoch.
+    pub now: i64,
+}
+
+/// What the policies say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether the call may go out.
+    pub allowed: bool,
+    /// The deciding policies, in the bundle's order: the permits of an allow, the forbids of a deny, the failed policies of
+    /// an error. Empty if nothing permits the call.
+    pub determining: Vec<Arc<str>>,
+    /// Annotations of the deciding policies, except `id`.
+    pub advice: Vec<(String, String)>,
+    /// Whether a policy failed to evaluate, or nothing could be asked; always a deny.
+    pub failed: bool,
+    /// How many times Cedar was asked: once for each label that shares the session's highest rank, if the schema has
+    /// `session_max_sensitivity`.
+    pub asked: usize,
+}
+
+impl Policy {
+    /// Reads, validates and compiles a bundle.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with file, position or field, what was found and what was expected.
+    pub fn load(files: &[PolicyFile], catalog: &Catalog) -> Result<Self, BootRefusal> {
+        let bundle = Bundle::read(files)?;
+        let (schema, mut warnings) = schema::parse(&bundle.schema)?;
+        let policies = policies::parse(&bundle)?;
+        warnings.extend(policies.validate(&schema)?);
+        let shape = Shape::of(&schema)?;
+        warnings.extend(bundle.warnings.iter().cloned());
+        warnings.extend(warnings::of(&policies, &shape, &schema, catalog));
+        Ok(Self {
+            bundle_hash: bundle.hash,
+            version: bundle.manifest.version.clone(),
+            policies: policies.len(),
+            warnings,
+            tools: catalog.tools().iter().map(|tool| tool.name.clone()).collect(),
+            rules: Rules::compile(&policies, &shape, catalog),
+            requests: Requests::prepare(&shape, catalog)?,
+        })
+    }
+
+    /// Decides on one call.
+    pub fn decide(&self, question: &Question<'_>) -> Verdict {
+        if self.tools.get(question.tool.index) != Some(&question.tool.name) {
+            return Answer::default().into_verdict(&self.rules);
+        }
+        self.answer(question).unwrap_or_default().into_verdict(&self.rules)
+    }
+
+    fn answer(&self, question: &Question<'_>) -> Option<Answer> {
+        let entities = self.requests.entities(question)?;
+        let mut answer = Answer::default();
+        for top in self.requests.tops(question.labels) {
+            let request = self.requests.request(question, top)?;
+            let evaluator = Evaluator::new(request, &entities, Extensions::all_available());
+            answer = answer.and(self.rules.ask(question.tool.index, &evaluator));
+        }
+        Some(answer)
+    }
+
+    /// Whether any call of this tool could be allowed, whoever calls it: false only if no policy permits it, or if one
+    /// forbids it without a condition.
+    pub fn may_allow(&self, tool: &Tool) -> bool {
+        self.tools.get(tool.index) == Some(&tool.name) && self.rules.may_allow(tool.index)
+    }
+
+    /// SHA-256 of the bundle.
+    pub const fn bundle_hash(&self) -> Digest {
+        self.bundle_hash
+    }
+
+    /// The bundle's version, from its manifest: printable ASCII.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Number of policies.
+    pub const fn policies(&self) -> usize {
+        self.policies
+    }
+
+    /// What the author should reconsider.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+}
+
+impl std::fmt::Debug for Policy {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Policy")
+            .field("bundle_hash", &self.bundle_hash)
+            .field("policies", &self.policies)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
