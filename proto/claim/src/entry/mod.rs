@@ -11,7 +11,7 @@ mod terms;
 
 pub use chain::{Chain, Draft, SealedEntry};
 pub use detail::{Durability, SessionStart};
-pub use reader::{Entry, EntryError, LinkError, verify_link};
+pub use reader::{Entry, EntryError, LinkError, entry_hash, verify_link};
 pub use terms::{EntryType, PolicyDecision};
 
 /// `prev_entry_hash` of a chain's first entry.

@@ -91,7 +91,7 @@ impl Entry {
             let problem = format!("{members} members instead of {MEMBERS}");
             return Err(EntryError::Shape(JsonError::Shape(problem)));
         }
-        let computed = hash(value);
+        let computed = entry_hash(value);
         if computed != entry.entry_hash {
             return Err(EntryError::Hash { stated: entry.entry_hash, computed });
         }
@@ -99,8 +99,8 @@ impl Entry {
     }
 }
 
-/// The hash that an entry must state.
-fn hash(value: &Json) -> Digest {
+/// The `entry_hash` that an entry must state, whatever other members it has.
+pub fn entry_hash(value: &Json) -> Digest {
     let mut bytes = Vec::new();
     value.without("entry_hash").write_sorted_ascii(&mut bytes);
     Digest::of(bytes)

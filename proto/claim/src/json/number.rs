@@ -38,15 +38,46 @@ pub(super) fn write_float(value: f64, out: &mut Vec<u8>) {
 }
 
 fn finite(value: f64) -> String {
-    let scientific = format!("{value:e}");
-    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    match exponent.parse::<i32>().unwrap_or_default() {
-        -4..=15 => positional(value),
-        exponent => format!("{digits}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.unsigned_abs()),
+    let sign = if value.is_sign_negative() { "-" } else { "" };
+    let (digits, exponent) = shortest(value.abs());
+    let written = match exponent {
+        0..=15 => with_point(&digits, usize::try_from(exponent).unwrap_or_default()),
+        -4..=-1 => format!("0.{}{digits}", "0".repeat(usize::try_from(-1 - exponent).unwrap_or_default())),
+        _ => scientific(&digits, exponent),
+    };
+    format!("{sign}{written}")
+}
+
+/// The shortest digits `d1 d2 ...` and the exponent `e` such that `d1.d2... * 10^e` reads back as `value`. Where two are
+/// equally near, serde_json takes the even one, as Python does; the standard library does not.
+fn shortest(value: f64) -> (String, i32) {
+    let text = serde_json::to_string(&value).unwrap_or_default();
+    let (mantissa, power) = text.split_once('e').unwrap_or((&text, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let all = format!("{whole}{fraction}");
+    let digits = all.trim_start_matches('0');
+    let leading_zeros = all.len().saturating_sub(digits.len());
+    let digits = digits.trim_end_matches('0');
+    if digits.is_empty() {
+        return ("0".to_owned(), 0);
+    }
+    let places = |length: usize| i32::try_from(length).unwrap_or_default();
+    let exponent = power.parse::<i32>().unwrap_or_default() + places(whole.len()) - 1 - places(leading_zeros);
+    (digits.to_owned(), exponent)
+}
+
+/// `digits` with a point after the first `exponent + 1`.
+fn with_point(digits: &str, exponent: usize) -> String {
+    let whole = exponent.saturating_add(1);
+    match digits.split_at_checked(whole) {
+        Some((whole, fraction)) if !fraction.is_empty() => format!("{whole}.{fraction}"),
+        _ => format!("{digits:0<whole$}.0"),
     }
 }
 
-fn positional(value: f64) -> String {
-    let text = format!("{value}");
-    if text.contains('.') { text } else { text + ".0" }
+fn scientific(digits: &str, exponent: i32) -> String {
+    let (first, rest) = digits.split_at_checked(1).unwrap_or((digits, ""));
+    let point = if rest.is_empty() { "" } else { "." };
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{first}{point}{rest}e{sign}{:02}", exponent.unsigned_abs())
 }
