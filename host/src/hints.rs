@@ -7,16 +7,17 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 use wire::BootReport;
 
-use crate::documents::{Catalog, Tool};
+use crate::documents::{Documents, Tool};
 use crate::report::sha256;
 
 const SESSION: &str = "demo-session-001";
 const WORKFLOW: &str = "demo-agent";
 
 /// A call, the session's claim, and its check.
-pub fn first_steps(address: SocketAddr, catalog: &Catalog, report: &BootReport) -> String {
-    let body = catalog.tools.first().map_or_else(list_request, call_request);
+pub fn first_steps(address: SocketAddr, documents: &Documents, report: &BootReport) -> String {
+    let body = documents.catalog.tools.first().map_or_else(list_request, call_request);
     let verify = verify_program();
+    let store = documents.settings.store.display();
     let (bundle, catalog) = (sha256(report.bundle_hash), sha256(report.catalog_hash));
     format!(
         "\nTry it, from another terminal:\n\
@@ -26,7 +27,8 @@ pub fn first_steps(address: SocketAddr, catalog: &Catalog, report: &BootReport) 
          \n  curl -s http://{address}/session/{SESSION}/claim -o claim.json\
          \n  {verify} claim.json \\\
          \n    --policy-hash {bundle} \\\
-         \n    --catalog-hash {catalog}\n",
+         \n    --catalog-hash {catalog}\n\
+         \nRecords are stored in {store}; an interrupt stops the gateway in order.\n",
         verify = verify.display(),
     )
 }

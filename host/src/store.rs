@@ -12,11 +12,16 @@ use wire::{Append, OpenRefusal, StoreFailure, StoreHead};
 pub mod disk;
 mod frame;
 mod index;
+#[cfg(test)]
+mod memory;
 mod recall;
 mod recover;
 mod segment;
 mod serve;
+#[cfg(test)]
+mod tests;
 
+use crate::limits;
 use disk::{Disk, DiskFile};
 use frame::Place;
 use index::Index;
@@ -39,6 +44,23 @@ pub enum StoreError {
     NotASegment(u32),
 }
 
+/// Sizes of segment files in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Geometry {
+    /// A segment is not written beyond this.
+    pub segment: u64,
+    /// Zeros are written ahead in steps of this size.
+    pub extend: u64,
+    /// Zeros are written between appends when fewer are left.
+    pub extend_below: u64,
+}
+
+impl Default for Geometry {
+    fn default() -> Self {
+        Self { segment: limits::SEGMENT, extend: limits::EXTEND, extend_below: limits::EXTEND_BELOW }
+    }
+}
+
 /// A store, open for one host.
 pub struct Store<D: Disk> {
     disk: Arc<D>,
@@ -47,6 +69,7 @@ pub struct Store<D: Disk> {
 
 /// What is being written.
 struct Writer<F> {
+    geometry: Geometry,
     /// Number of the next segment file.
     next_segment: u32,
     current: Option<Segment<F>>,
@@ -74,9 +97,10 @@ impl<D: Disk> Store<D> {
     ///
     /// # Errors
     /// The disk fails, or holds something that is not a store.
-    pub fn open(disk: D) -> Result<(Self, Option<TornTail>), StoreError> {
+    pub fn open(disk: D, geometry: Geometry) -> Result<(Self, Option<TornTail>), StoreError> {
         let recovered = recover::recover(&disk)?;
         let writer = Writer {
+            geometry,
             next_segment: recovered.next_segment,
             current: None,
             last: recovered.last,
@@ -176,7 +200,7 @@ impl<F: DiskFile> Writer<F> {
         if let Some(segment) = &mut self.current {
             segment.close().inspect_err(|_| self.broken = true)?;
         }
-        let segment = Segment::create(disk, self.next_segment)?;
+        let segment = Segment::create(disk, self.next_segment, self.geometry)?;
         if let (Some(old), Some(boot)) = (self.current.replace(segment), &mut self.boot) {
             boot.ends.push(old.end());
         }
@@ -187,7 +211,7 @@ impl<F: DiskFile> Writer<F> {
     fn append(&mut self, disk: &impl Disk<File = F>, id: [u8; 16], append: &Append) -> Result<(), StoreFailure> {
         let boot = self.boot.as_ref().filter(|boot| boot.id == id).ok_or(StoreFailure::OutOfOrder)?;
         let next = boot.next;
-        if self.broken || !frame::write(&mut self.buffer, append) {
+        if self.broken || !frame::write(&mut self.buffer, append, self.geometry.segment) {
             return Err(StoreFailure::Io);
         }
         match append.batch {

@@ -156,7 +156,7 @@ impl Supervisor {
         let address: SocketAddr = self.listener.local_addr()?;
         events::loaded(self.reporter, report);
         self.reporter.info("listening", &format!("listening on {address}"), json!({ "address": address.to_string() }));
-        self.reporter.hint(&hints::first_steps(address, &self.documents.catalog, report));
+        self.reporter.hint(&hints::first_steps(address, &self.documents, report));
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use crate::enclave;
 use crate::quickstart;
 use crate::report::{LogFormat, Reporter};
 use crate::store::disk::Folder;
-use crate::store::{Store, StoreError};
+use crate::store::{Geometry, Store, StoreError};
 use crate::supervisor::Supervisor;
 
 #[derive(Debug, Args)]
@@ -73,14 +73,11 @@ fn open_store(documents: &Documents, reporter: Reporter) -> Result<Arc<Store<Fol
         std::io::ErrorKind::WouldBlock => format!("record store {}: another host has it open", path.display()),
         _ => format!("record store {}: {error}", path.display()),
     })?;
-    let opened: Result<_, StoreError> = Store::open(folder);
+    let opened: Result<_, StoreError> = Store::open(folder, Geometry::default());
     let (store, torn) = opened.map_err(|error| format!("record store {}: {error}", path.display()))?;
     if let Some(torn) = torn {
         let fields = json!({ "segment": torn.segment, "offset": torn.offset, "bytes": torn.bytes });
         reporter.warn("torn_tail", &format!("record store {}: {torn}", path.display()), fields);
-    }
-    if documents.origin == Origin::Quickstart {
-        reporter.hint(&format!("records of the quickstart are stored in {}", path.display()));
     }
     Ok(Arc::new(store))
 }

@@ -1,6 +1,7 @@
 //! The two tools.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 use crate::quickstart;
@@ -42,11 +43,33 @@ pub(super) fn definitions() -> Vec<Value> {
     definitions
 }
 
+/// The result of a call.
+#[derive(Serialize)]
+pub(super) struct CallResult {
+    content: [TextContent; 1],
+    #[serde(rename = "structuredContent", skip_serializing_if = "Option::is_none")]
+    structured: Option<Box<RawValue>>,
+    #[serde(rename = "isError")]
+    is_error: bool,
+}
+
+#[derive(Serialize)]
+struct TextContent {
+    r#type: &'static str,
+    text: String,
+}
+
+impl CallResult {
+    fn text(text: String, is_error: bool) -> Self {
+        Self { content: [TextContent { r#type: "text", text }], structured: None, is_error }
+    }
+}
+
 /// The result of a call, or `None` for an unknown tool.
-pub(super) fn call(name: &str, arguments: &str) -> Option<Value> {
+pub(super) fn call(name: &str, arguments: &str) -> Option<CallResult> {
     match name {
         "salesforce.contacts" => Some(contacts(arguments)),
-        "echo" => Some(json!({ "content": [{ "type": "text", "text": arguments }], "isError": false })),
+        "echo" => Some(CallResult::text(arguments.to_owned(), false)),
         _ => None,
     }
 }
@@ -85,19 +108,17 @@ struct Found<'a> {
     total_count: usize,
 }
 
-fn contacts(arguments: &str) -> Value {
+fn contacts(arguments: &str) -> CallResult {
     let query = match serde_json::from_str::<Query>(arguments) {
         Ok(query) => query,
-        Err(error) => return text_result(&format!("arguments: {error}"), true),
+        Err(error) => return CallResult::text(format!("arguments: {error}"), true),
     };
     let found: Vec<&Contact> = CONTACTS.iter().filter(|contact| contact.matches(&query.query)).collect();
     let shown = found.get(..query.max_records.min(found.len())).unwrap_or_default();
-    let found = json!(Found { contacts: shown, total_count: found.len() });
-    json!({ "content": [{ "type": "text", "text": found.to_string() }], "structuredContent": found, "isError": false })
-}
-
-fn text_result(text: &str, is_error: bool) -> Value {
-    json!({ "content": [{ "type": "text", "text": text }], "isError": is_error })
+    // Serialising these types cannot fail; a result without structured content would show if that ever changed.
+    let structured = to_raw_value(&Found { contacts: shown, total_count: found.len() }).ok();
+    let text = structured.as_deref().map_or("", RawValue::get).to_owned();
+    CallResult { structured, ..CallResult::text(text, false) }
 }
 
 fn contains_ignoring_case(text: &str, part: &str) -> bool {
@@ -108,9 +129,13 @@ fn contains_ignoring_case(text: &str, part: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn called(name: &str, arguments: &str) -> Value {
+        serde_json::to_value(call(name, arguments).unwrap()).unwrap()
+    }
+
     #[test]
     fn bad_arguments_are_a_tool_error() {
-        let result = call("salesforce.contacts", r#"{"max_records":1}"#).unwrap();
+        let result = called("salesforce.contacts", r#"{"max_records":1}"#);
         assert_eq!(result["isError"], true);
         assert!(result["content"][0]["text"].as_str().unwrap().contains("query"));
     }
@@ -119,12 +144,12 @@ mod tests {
     fn finds_by_account_in_any_case_and_by_id() {
         for (query, count) in [("acme", 3), ("003Qy00000B1", 1), ("nobody", 0), ("", 5)] {
             let arguments = json!({ "query": query }).to_string();
-            assert_eq!(call("salesforce.contacts", &arguments).unwrap()["structuredContent"]["total_count"], count);
+            assert_eq!(called("salesforce.contacts", &arguments)["structuredContent"]["total_count"], count);
         }
     }
 
     #[test]
     fn echo_answers_with_its_arguments() {
-        assert_eq!(call("echo", r#"{"message":"hi"}"#).unwrap()["content"][0]["text"], r#"{"message":"hi"}"#);
+        assert_eq!(called("echo", r#"{"message":"hi"}"#)["content"][0]["text"], r#"{"message":"hi"}"#);
     }
 }

@@ -40,11 +40,11 @@ impl Place {
     }
 }
 
-/// Writes the frame of this batch into `buffer`, replacing what it held. False if it cannot be one frame.
-pub(super) fn write(buffer: &mut Vec<u8>, append: &Append) -> bool {
+/// Writes the frame of this batch into `buffer`, replacing what it held. False if it does not fit a segment.
+pub(super) fn write(buffer: &mut Vec<u8>, append: &Append, segment: u64) -> bool {
     let rest = COUNT + 8 * append.sessions.len() + SIGNATURE + append.bytes.0.len();
     let (Ok(length), Ok(count)) = (u32::try_from(rest), u32::try_from(append.sessions.len())) else { return false };
-    if FIRST + (PREFIX + rest) as u64 > limits::SEGMENT || append.sessions.len() > limits::BATCH_SESSIONS {
+    if FIRST + (PREFIX + rest) as u64 > segment || append.sessions.len() > limits::BATCH_SESSIONS {
         return false;
     }
     buffer.clear();

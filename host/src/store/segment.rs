@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::Geometry;
 use super::disk::{Disk, DiskFile};
 use super::frame::{FIRST, MAGIC, Place};
 use crate::limits;
@@ -10,6 +11,7 @@ use crate::limits;
 pub(super) struct Segment<F> {
     number: u32,
     file: F,
+    geometry: Geometry,
     end: u64,
     zeroed: u64,
     /// A write failed and may have left bytes after the end.
@@ -18,9 +20,9 @@ pub(super) struct Segment<F> {
 
 impl<F: DiskFile> Segment<F> {
     /// A new segment, durable.
-    pub(super) fn create<D: Disk<File = F>>(disk: &D, number: u32) -> io::Result<Self> {
+    pub(super) fn create<D: Disk<File = F>>(disk: &D, number: u32, geometry: Geometry) -> io::Result<Self> {
         let file = disk.create(number)?;
-        let mut segment = Self { number, file, end: FIRST, zeroed: FIRST, littered: false };
+        let mut segment = Self { number, file, geometry, end: FIRST, zeroed: FIRST, littered: false };
         let prepared = segment.file.write_all_at(&MAGIC, 0).and_then(|()| {
             segment.extend(FIRST);
             segment.file.sync()?;
@@ -47,7 +49,7 @@ impl<F: DiskFile> Segment<F> {
     }
 
     pub(super) fn has_room(&self, frame: &[u8]) -> bool {
-        self.end + frame.len() as u64 <= limits::SEGMENT
+        self.end + frame.len() as u64 <= self.geometry.segment
     }
 
     /// Writes a frame at the end. After an error the end is where it was.
@@ -72,16 +74,19 @@ impl<F: DiskFile> Segment<F> {
 
     /// Writes zeros ahead, if few are left.
     pub(super) fn prepare(&mut self) {
-        if self.zeroed < limits::SEGMENT && self.zeroed - self.end < limits::EXTEND_BELOW && !self.littered {
+        if self.zeroed < self.geometry.segment && self.zeroed - self.end < self.geometry.extend_below && !self.littered
+        {
             self.extend(self.end);
         }
     }
 
-    /// Ends the segment: no zeros after the last frame, all of it durable.
+    /// Ends the segment: all of it durable, and no more zeros than needed after the last frame.
     pub(super) fn close(&mut self) -> io::Result<()> {
-        self.file.set_size(self.end)?;
-        self.zeroed = self.end;
-        self.littered = false;
+        match self.file.set_size(self.end) {
+            Ok(()) => (self.zeroed, self.littered) = (self.end, false),
+            Err(error) if self.littered => return Err(error),
+            Err(_) => {}
+        }
         self.file.sync()
     }
 
@@ -95,7 +100,7 @@ impl<F: DiskFile> Segment<F> {
     /// there is no space for it either, that write says so.
     fn extend(&mut self, end: u64) {
         static ZEROS: [u8; limits::EXTEND_CHUNK] = [0; limits::EXTEND_CHUNK];
-        let target = (end + limits::EXTEND).min(limits::SEGMENT).max(end);
+        let target = (end + self.geometry.extend).min(self.geometry.segment).max(end);
         while self.zeroed < target {
             let chunk = usize::try_from(target - self.zeroed).unwrap_or(usize::MAX).min(ZEROS.len());
             let Some(zeros) = ZEROS.get(..chunk).filter(|zeros| self.file.write_all_at(zeros, self.zeroed).is_ok())
