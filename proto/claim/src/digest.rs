@@ -69,7 +69,7 @@ impl Digest {
 
     /// Appends the 64 digits.
     pub(crate) fn write_hex(&self, out: &mut Vec<u8>) {
-        hex::write(&self.0, out);
+        out.extend_from_slice(&hex::digits(&self.0));
     }
 }
 

@@ -8,11 +8,13 @@ pub(crate) fn pair(byte: u8) -> [u8; 2] {
     [digit(byte >> 4), digit(byte)]
 }
 
-/// Appends the digits of `bytes`.
-pub(crate) fn write(bytes: &[u8], out: &mut Vec<u8>) {
-    for byte in bytes {
-        out.extend_from_slice(&pair(*byte));
+/// The 64 digits of 32 bytes, without allocation.
+pub(crate) fn digits(bytes: &[u8; 32]) -> [u8; 64] {
+    let mut digits = [0; 64];
+    for (places, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+        *places = pair(*byte);
     }
+    digits
 }
 
 /// The digits of `bytes`.

@@ -192,8 +192,8 @@ fn hash_around(bytes: &[u8], before: usize, after: usize) -> Digest {
 
 /// Writes the digits of `hash` over the 64 before the quote at `end - 1`.
 fn fill_hash(bytes: &mut [u8], end: usize, hash: &Digest) {
-    let digits = bytes.get_mut(end.saturating_sub(65)..end.saturating_sub(1)).unwrap_or_default();
-    for (place, digit) in digits.iter_mut().zip(hash.bytes().iter().flat_map(|byte| crate::hex::pair(*byte))) {
-        *place = digit;
+    let place = bytes.get_mut(..end.saturating_sub(1)).and_then(<[u8]>::last_chunk_mut);
+    if let Some(place) = place {
+        *place = crate::hex::digits(hash.bytes());
     }
 }

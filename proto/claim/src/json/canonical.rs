@@ -124,7 +124,7 @@ fn write_utf8_string(text: &str, out: &mut Vec<u8>) {
 }
 
 /// Copies runs of bytes that are `plain` (and neither quote nor backslash), and escapes each character between them.
-fn write_quoted(text: &str, out: &mut Vec<u8>, plain: fn(u8) -> bool, escape: fn(char, &mut Vec<u8>)) {
+fn write_quoted(text: &str, out: &mut Vec<u8>, plain: impl Fn(u8) -> bool, escape: impl Fn(char, &mut Vec<u8>)) {
     out.push(b'"');
     let mut rest = text;
     loop {
