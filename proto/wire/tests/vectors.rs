@@ -1,0 +1,272 @@
+//! Every vector of `SPEC.md`, in both directions, and no message without one.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests"
+)]
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use wire::{
+    Append, AppendAnswer, Blob, BootBundle, BootRefusal, BootReport, ControlEvent, ControlRequest, Counters, Decision,
+    Document, EnclaveOpen, Enforcement, HostOpen, LogEvent, Message, OpenAnswer, OpenRefusal, PolicyFile, Provider,
+    RecallItem, RefusalCode, StoreFailure, StoreHead, StorePosition, Text, blocking,
+};
+
+const SPEC: &str = include_str!("../SPEC.md");
+
+#[test]
+fn the_specification_has_exactly_these_vectors() {
+    let mut vectors = parse(SPEC);
+    open(&mut vectors);
+    requests(&mut vectors);
+    events(&mut vectors);
+    logs(&mut vectors);
+    refusals(&mut vectors);
+    store(&mut vectors);
+    assert!(vectors.is_empty(), "vectors of no message: {:?}", vectors.keys());
+}
+
+/// Fenced blocks whose info string is `vector NAME`: hexadecimal, spaces ignored, comments after `#`.
+fn parse(text: &str) -> BTreeMap<&str, Vec<u8>> {
+    let blocks = text.split("\n```vector ").skip(1).map(|block| {
+        let (name, rest) = block.split_once('\n').expect("a name");
+        let (body, _) = rest.split_once("```").expect("an end");
+        let digits: String = body.lines().map(|line| line.split('#').next().unwrap_or_default()).collect();
+        let digits: Vec<u8> = digits.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+        let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).expect("hexadecimal");
+        (name.trim(), digits.chunks(2).map(byte).collect())
+    });
+    let mut vectors = BTreeMap::new();
+    for (name, bytes) in blocks {
+        assert!(vectors.insert(name, bytes).is_none(), "{name} twice");
+    }
+    vectors
+}
+
+fn check<M: Message + Debug + PartialEq>(vectors: &mut BTreeMap<&str, Vec<u8>>, name: &str, message: &M) {
+    let mut frame = Vec::new();
+    blocking::write(&mut frame, message).unwrap();
+    let vector =
+        vectors.remove(name).unwrap_or_else(|| panic!("no vector {name}; it would be {}", block(name, &frame)));
+    assert_eq!(vector, frame, "{name} is {}", block(name, &frame));
+    let mut rest = vector.as_slice();
+    assert_eq!(&blocking::read::<M>(&mut rest).unwrap(), message, "{name}");
+    assert!(rest.is_empty(), "{name}: bytes after the frame");
+}
+
+fn block(name: &str, frame: &[u8]) -> String {
+    let hex = |bytes: &[u8]| bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    let payload: Vec<_> = frame[12..].chunks(48).map(hex).collect();
+    let header = [&frame[..4], &frame[4..6], &frame[6..8], &frame[8..12]].map(hex).join(" ");
+    format!("\n```vector {name}\n{header}\n{}\n```\n", payload.join("\n"))
+}
+
+type Vectors<'a> = BTreeMap<&'a str, Vec<u8>>;
+
+fn open(vectors: &mut Vectors<'_>) {
+    check(vectors, "HostOpen::Control", &HostOpen::Control { callback_port: 1024 });
+    check(vectors, "HostOpen::Inbound", &HostOpen::Inbound);
+    check(vectors, "EnclaveOpen::Dial", &EnclaveOpen::Dial { host: "localhost".into(), port: 9001 });
+    check(vectors, "EnclaveOpen::Records", &EnclaveOpen::Records { boot_id: [0xb0; 16], next: 3 });
+    let recall = EnclaveOpen::Recall { boot_id: [0xb0; 16], first: 0, last: u64::MAX, session: 70_000 };
+    check(vectors, "EnclaveOpen::Recall", &recall);
+    check(vectors, "OpenAnswer::Ready", &OpenAnswer::Ready);
+    for refusal in [
+        OpenRefusal::ControlTaken,
+        OpenRefusal::NotBooted,
+        OpenRefusal::Busy,
+        OpenRefusal::Unreachable,
+        OpenRefusal::NotAllowed,
+        OpenRefusal::StoreUnavailable,
+        OpenRefusal::UnknownBoot,
+    ] {
+        check(vectors, &format!("OpenAnswer::Refused({refusal:?})"), &OpenAnswer::Refused(refusal));
+    }
+}
+
+fn requests(vectors: &mut Vectors<'_>) {
+    let minimal = BootBundle { config: Blob(b"{}".into()), catalog: Blob(b"[]".into()), ..BootBundle::default() };
+    let full = BootBundle {
+        policy: vec![PolicyFile { path: "a.cedar".into(), bytes: Blob(b"permit".into()) }],
+        controls: Some(Blob(b"{}".into())),
+        wall_unix_ms: 1_780_617_600_000,
+        dev: true,
+        store_head: Some(StoreHead { boot_id: [0xb0; 16], batch: 300, hash: [0xaa; 32] }),
+        ..minimal.clone()
+    };
+    check(vectors, "ControlRequest::Boot", &ControlRequest::Boot(full));
+    check(vectors, "ControlRequest::Check", &ControlRequest::Check(minimal));
+    check(vectors, "ControlRequest::HashDefinition", &ControlRequest::HashDefinition(Blob(b"{\"a\":1}".into())));
+    check(vectors, "ControlRequest::Shutdown", &ControlRequest::Shutdown);
+}
+
+fn report(enforcement: Enforcement) -> BootReport {
+    BootReport {
+        boot_id: [0xb0; 16],
+        provider: Provider::SoftwareOnly,
+        enforcement,
+        bundle_hash: [1; 32],
+        catalog_hash: [2; 32],
+        config_hash: [3; 32],
+        public_key: [4; 32],
+        tools: 1,
+        policies: 3,
+        warnings: Vec::new(),
+    }
+}
+
+fn events(vectors: &mut Vectors<'_>) {
+    for enforcement in [Enforcement::Enforcing, Enforcement::Advisory, Enforcement::Silent] {
+        check(vectors, &format!("ControlEvent::Booted({enforcement:?})"), &ControlEvent::Booted(report(enforcement)));
+    }
+    let warned = BootReport { warnings: vec!["w".into(), Text::default()], ..report(Enforcement::Enforcing) };
+    check(vectors, "ControlEvent::Checked", &ControlEvent::Checked(warned));
+    check(vectors, "ControlEvent::DefinitionHash", &ControlEvent::DefinitionHash([5; 32]));
+    let counters = Counters {
+        sessions_open: 1,
+        sessions_total: 250,
+        calls: [251, 65_536, 4_294_967_296, 0],
+        batches: 2,
+        records: 3,
+        audit_unavailable: 4,
+    };
+    check(vectors, "ControlEvent::Counters", &ControlEvent::Counters(counters));
+    check(vectors, "ControlEvent::Stopped", &ControlEvent::Stopped { sessions_closed: 2 });
+    // Indexes of `Counters::calls`.
+    let places =
+        [Decision::Allow, Decision::Deny, Decision::AdvisoryDeny, Decision::Fault].map(|decision| decision as usize);
+    assert_eq!(places, [0, 1, 2, 3]);
+}
+
+fn logs(vectors: &mut Vectors<'_>) {
+    let denied = LogEvent::Denied { session: 1, tool: u32::MAX, advisory: true };
+    let faulted = LogEvent::Faulted { session: 2, tool: 0, code: 503 };
+    for (name, event) in [
+        ("Denied", denied),
+        ("Faulted", faulted),
+        ("StoreUnavailable", LogEvent::StoreUnavailable),
+        ("StoreRecovered", LogEvent::StoreRecovered { refused: 9 }),
+        ("StoreLost", LogEvent::StoreLost { batch: 8 }),
+        ("Dropped", LogEvent::Dropped { events: 7 }),
+    ] {
+        check(vectors, &format!("ControlEvent::Log({name})"), &ControlEvent::Log(event));
+    }
+}
+
+fn refusals(vectors: &mut Vectors<'_>) {
+    let codes = [
+        RefusalCode::Malformed,
+        RefusalCode::UnknownKey,
+        RefusalCode::Missing,
+        RefusalCode::InvalidValue,
+        RefusalCode::Duplicate,
+        RefusalCode::HashMismatch,
+        RefusalCode::Cedar,
+        RefusalCode::Unsupported,
+        RefusalCode::NoTee,
+        RefusalCode::State,
+    ];
+    let documents =
+        [Document::None, Document::Config, Document::Policy("a.cedar".into()), Document::Catalog, Document::Controls];
+    for (code, document) in codes.into_iter().zip(documents.into_iter().cycle()) {
+        let refusal = BootRefusal { code, document, field: "f".into(), found: "é".into(), expected: "x".into() };
+        check(vectors, &format!("ControlEvent::Refused({code:?})"), &ControlEvent::Refused(refusal));
+    }
+}
+
+fn store(vectors: &mut Vectors<'_>) {
+    check(vectors, "StorePosition", &StorePosition { next: 65_536 });
+    let bytes = Blob(b"cMCPbat1".into());
+    let append = Append { batch: 12, sync: true, sessions: vec![1, 300], signature: [0x51; 64], bytes };
+    check(vectors, "Append", &append);
+    check(vectors, "AppendAnswer::Stored", &AppendAnswer::Stored { batch: 12 });
+    for failure in [StoreFailure::Full, StoreFailure::Io, StoreFailure::OutOfOrder] {
+        check(vectors, &format!("AppendAnswer::Failed({failure:?})"), &AppendAnswer::Failed(failure));
+        check(vectors, &format!("RecallItem::Failed({failure:?})"), &RecallItem::Failed(failure));
+    }
+    check(vectors, "RecallItem::Batch", &RecallItem::Batch(Blob(b"cMCPbat1".into())));
+    check(vectors, "RecallItem::End", &RecallItem::End);
+}
+
+/// Stops compiling when a message gets a variant: add it here, in its function above, and in `SPEC.md`.
+#[test]
+fn no_variant_is_forgotten() {
+    fn host_open(message: &HostOpen) {
+        match message {
+            HostOpen::Control { .. } | HostOpen::Inbound => {}
+        }
+    }
+    fn enclave_open(message: &EnclaveOpen) {
+        match message {
+            EnclaveOpen::Dial { .. } | EnclaveOpen::Records { .. } | EnclaveOpen::Recall { .. } => {}
+        }
+    }
+    fn open_refusal(refusal: OpenRefusal) {
+        use OpenRefusal::{Busy, ControlTaken, NotAllowed, NotBooted, StoreUnavailable, UnknownBoot, Unreachable};
+        match refusal {
+            ControlTaken | NotBooted | Busy | Unreachable | NotAllowed | StoreUnavailable | UnknownBoot => {}
+        }
+    }
+    fn request(message: &ControlRequest) {
+        use ControlRequest::{Boot, Check, HashDefinition, Shutdown};
+        match message {
+            Boot(_) | Check(_) | HashDefinition(_) | Shutdown => {}
+        }
+    }
+    fn event(message: &ControlEvent) {
+        use ControlEvent::{Booted, Checked, Counters, DefinitionHash, Log, Refused, Stopped};
+        match message {
+            Booted(_) | Refused(_) | Checked(_) | DefinitionHash(_) | Counters(_) | Log(_) | Stopped { .. } => {}
+        }
+    }
+    fn log(event: LogEvent) {
+        use LogEvent::{Denied, Dropped, Faulted, StoreLost, StoreRecovered, StoreUnavailable};
+        match event {
+            Denied { .. }
+            | Faulted { .. }
+            | StoreUnavailable
+            | StoreRecovered { .. }
+            | StoreLost { .. }
+            | Dropped { .. } => {}
+        }
+    }
+    fn refusal(code: RefusalCode, document: &Document) {
+        use RefusalCode::{
+            Cedar, Duplicate, HashMismatch, InvalidValue, Malformed, Missing, NoTee, State, UnknownKey, Unsupported,
+        };
+        match code {
+            Malformed | UnknownKey | Missing | InvalidValue | Duplicate | HashMismatch | Cedar | Unsupported
+            | NoTee | State => {}
+        }
+        match document {
+            Document::None | Document::Config | Document::Policy(_) | Document::Catalog | Document::Controls => {}
+        }
+    }
+    fn rest(
+        provider: Provider,
+        enforcement: Enforcement,
+        failure: StoreFailure,
+        answer: AppendAnswer,
+        item: &RecallItem,
+    ) {
+        let Provider::SoftwareOnly = provider;
+        match enforcement {
+            Enforcement::Enforcing | Enforcement::Advisory | Enforcement::Silent => {}
+        }
+        match failure {
+            StoreFailure::Full | StoreFailure::Io | StoreFailure::OutOfOrder => {}
+        }
+        match answer {
+            AppendAnswer::Stored { .. } | AppendAnswer::Failed(_) => {}
+        }
+        match item {
+            RecallItem::Batch(_) | RecallItem::End | RecallItem::Failed(_) => {}
+        }
+    }
+    let _ = (host_open, enclave_open, open_refusal, request, event, log, refusal, rest);
+}
