@@ -6,17 +6,20 @@
 mod compare;
 mod reader;
 mod reasons;
+mod signed;
 mod walk;
 
 use claim::json::Json;
 use claim::profile::Profile;
 
-use crate::trace_claim;
+use crate::store::ProvenEntries;
+use crate::trace_claim::{self, View};
 use crate::verdict::{Check, Outcome};
 
 use compare::Calls;
 pub use reasons::BundleReason;
-pub(crate) use walk::{Walk, rank};
+use walk::rank;
+pub(crate) use walk::{EntryFault, Walk};
 
 /// Whether a history can still grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,23 +78,27 @@ pub struct BundleVerdict {
 
 /// How to judge a bundle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BundleOptions {
+pub struct BundleOptions<'a> {
     /// Which profile the claim must have.
     pub profile: Profile,
     /// The caller requires receipts of tool servers to be judged. This build cannot, so each one fails by name.
     pub require_external_evidence: bool,
+    /// What signed batches of the store prove, for a bundle that the gateway could not sign.
+    pub proven: Option<&'a ProvenEntries>,
+    /// The gateway's public key as 64 hexadecimal digits, learned out of band.
+    pub trusted_key: Option<&'a str>,
 }
 
-impl Default for BundleOptions {
+impl Default for BundleOptions<'_> {
     /// TRACE v0.2, receipts of tool servers not asked for.
     fn default() -> Self {
-        Self { profile: Profile::TraceV02, require_external_evidence: false }
+        Self { profile: Profile::TraceV02, require_external_evidence: false, proven: None, trusted_key: None }
     }
 }
 
 /// Verifies an audit bundle and, given the bytes of its claim, that both speak of the same history and were signed by
 /// the same key. The claim's own signature is checked too: comparing with a claim that nobody signed proves nothing.
-pub fn verify_audit_bundle(bundle: &[u8], claim: Option<&[u8]>, options: BundleOptions) -> BundleVerdict {
+pub fn verify_audit_bundle(bundle: &[u8], claim: Option<&[u8]>, options: BundleOptions<'_>) -> BundleVerdict {
     let mut report = Report::default();
     let claim = claim.map(|bytes| signed_claim(bytes, options.profile));
     let calls = Calls::listed_by(claim.as_ref().and_then(|claim| claim.as_ref().ok()));
@@ -99,8 +106,9 @@ pub fn verify_audit_bundle(bundle: &[u8], claim: Option<&[u8]>, options: BundleO
     match &claim {
         Some(Ok(claim)) => compare::compare(&read, claim, &mut report),
         Some(Err(message)) => report.fail("claim", BundleReason::ClaimUnverified, None, message),
-        None => report.open("bundle_signature", "no claim was given, so no key is known"),
+        None => {}
     }
+    signed::check(&read, claim.as_ref().and_then(|claim| claim.as_ref().ok()), options, &mut report);
     report.verdict(&read)
 }
 
@@ -108,6 +116,13 @@ fn signed_claim(bytes: &[u8], profile: Profile) -> Result<Json, String> {
     let claim = trace_claim::parse(bytes, profile).map_err(|misfit| misfit.to_string())?;
     trace_claim::check_signature(&claim).map_err(|error| error.to_string())?;
     Ok(claim)
+}
+
+/// What contradicts, if anything, between a history read elsewhere and a claim on its tip.
+pub(crate) fn claim_contradiction(walk: &Walk, claim: &View<'_>) -> Option<BundleFailure> {
+    let mut report = Report::default();
+    compare::with_walk(walk, claim, &mut report);
+    report.failures.into_iter().next()
 }
 
 /// Failures and checks as they come.

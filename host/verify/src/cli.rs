@@ -1,7 +1,10 @@
 //! The command line: reads files and the clock, prints verdicts. Everything it decides is decided by the library.
 
+mod bundle;
 mod claim;
 mod input;
+mod store_export;
+mod store_verify;
 mod table;
 
 use std::ffi::OsString;
@@ -75,8 +78,21 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Check a claim, and what belongs to it; the same as giving the claim without a command.
+    /// Check a claim, and what belongs to it; the same as giving the claim without a command
     Claim(claim::Args),
+    /// Check an audit bundle without a claim, as after a crash
+    Bundle(bundle::Args),
+    /// Check or read a gateway's record store
+    #[command(subcommand)]
+    Store(StoreCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum StoreCommand {
+    /// Check that a store is whole: every batch signed and in order, every session's chain, every head
+    Verify(store_verify::Args),
+    /// Write one session's audit bundle and claims out of a store
+    Export(store_export::Args),
 }
 
 /// Runs the command line given with the program's name in front. Answers go to `out`, everything else to `err`.
@@ -87,6 +103,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &
     };
     let result = match (cli.command, cli.claim) {
         (Some(Command::Claim(args)), _) | (None, Some(args)) => claim::run(&args, out),
+        (Some(Command::Bundle(args)), _) => bundle::run(&args, out),
+        (Some(Command::Store(StoreCommand::Verify(args))), _) => store_verify::run(&args, out, err),
+        (Some(Command::Store(StoreCommand::Export(args))), _) => store_export::run(&args, out, err),
         (None, None) => Ok(Exit::Usage),
     };
     result.unwrap_or_else(|error| {
@@ -111,6 +130,12 @@ fn refuse(error: &clap::Error, out: &mut dyn Write, err: &mut dyn Write) -> Exit
 enum CliError {
     #[error("cannot read {path}: {error}")]
     Read { path: String, error: io::Error },
+    #[error("{0}")]
+    Input(String),
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
+    #[error(transparent)]
+    Export(#[from] crate::store::ExportError),
     #[error("cannot write the answer: {0}")]
     Write(#[from] io::Error),
 }

@@ -5,14 +5,21 @@ mod audit;
 pub mod cli;
 mod shape;
 mod shapes;
+mod store;
 mod trace_claim;
 mod trust_record;
 mod verdict;
 
 pub use claim::profile::Profile;
+pub use claim::time::Timestamp;
 
 pub use audit::{BundleFailure, BundleOptions, BundleReason, BundleVerdict, Finality, verify_audit_bundle};
 pub use shape::{Fault, Misfit};
+pub use store::{
+    BootReport, ExportError, ExportOptions, Exported, Head, HeadError, HeadVerdict, Place, Progress, ProofError,
+    ProvenEntries, StoreError, StoreFailure, StoreOptions, StoreReason, StoreVerdict, TornTail, UnknownOutcome,
+    export_session, read_proof, verify_store,
+};
 pub use trace_claim::{
     ALLOWED_SKEW_SECONDS, Approval, Approved, DEFAULT_MAX_AGE_SECONDS, Options, ReferenceValues, Requirement,
     SOFTWARE_ONLY, verify_trace_claim,

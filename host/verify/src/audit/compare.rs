@@ -2,7 +2,6 @@
 
 use claim::entry::{Entry, EntryType, PolicyDecision};
 use claim::json::Json;
-use claim::key::PublicKey;
 
 use crate::shape;
 use crate::trace_claim::{View, bare};
@@ -14,32 +13,33 @@ use super::{BundleReason, Report, rank};
 /// How far the claim's whole seconds may be behind the microseconds of an entry, in microseconds.
 const IAT_ROUNDING: i64 = 1_000_000;
 
+/// A bundle and its claim.
 pub(super) fn compare(bundle: &Bundle<'_>, claim: &Json, report: &mut Report) {
     let claim = View::new(claim);
     // Entries that do not form a chain have been reported; what they add up to means nothing.
     let Some(walk) = &bundle.walk else { return };
-    session(bundle, walk, &claim, report);
-    chain(walk, &claim, report);
-    transcript(bundle, walk, &claim, report);
-    summary(walk, &claim, report);
-    sensitivity(walk, &claim, report);
-    flags(walk, &claim, report);
-    commitments(walk, &claim, report);
-    times(walk, &claim, report);
-    signature(bundle, &claim, report);
+    if let Some(stated) = bundle.session_id.as_ref().filter(|stated| **stated != walk.session_id) {
+        let message =
+            format!("the bundle is of {}, its entries of {}", shape::quoted(stated), shape::quoted(&walk.session_id));
+        report.fail("session_id", BundleReason::SessionMismatch, None, message);
+    }
+    with_walk(walk, &claim, report);
+    listed_calls(bundle, report);
 }
 
-fn session(bundle: &Bundle<'_>, walk: &Walk, claim: &View<'_>, report: &mut Report) {
+/// A history and a claim on its tip.
+pub(super) fn with_walk(walk: &Walk, claim: &View<'_>, report: &mut Report) {
     let claimed = claim.text(&["gateway", "session_id"]);
-    let stated = bundle.session_id.as_deref();
-    let ok = walk.session_id == claimed && stated.is_none_or(|stated| stated == claimed);
-    let found = match stated {
-        Some(stated) if stated != walk.session_id => {
-            format!("entries of {}, bundle of {}", shape::quoted(&walk.session_id), shape::quoted(stated))
-        }
-        _ => shape::quoted(&walk.session_id),
-    };
-    verdict(report, "session_id", BundleReason::SessionMismatch, ok, &shape::quoted(claimed), &found);
+    let (expected, found) = (shape::quoted(claimed), shape::quoted(&walk.session_id));
+    let same = walk.session_id == claimed;
+    verdict(report, "session_id", BundleReason::SessionMismatch, same, &expected, &found);
+    chain(walk, claim, report);
+    transcript(walk, claim, report);
+    summary(walk, claim, report);
+    sensitivity(walk, claim, report);
+    flags(walk, claim, report);
+    commitments(walk, claim, report);
+    times(walk, claim, report);
 }
 
 fn chain(walk: &Walk, claim: &View<'_>, report: &mut Report) {
@@ -60,7 +60,7 @@ fn chain(walk: &Walk, claim: &View<'_>, report: &mut Report) {
     );
 }
 
-fn transcript(bundle: &Bundle<'_>, walk: &Walk, claim: &View<'_>, report: &mut Report) {
+fn transcript(walk: &Walk, claim: &View<'_>, report: &mut Report) {
     let hash = claim.at(&["trace", "tool_transcript", "hash"]).and_then(Json::as_str);
     let tip = walk.tip().map(|tip| tip.hex()).unwrap_or_default();
     let ok = hash.map_or(walk.totals.calls == 0, |hash| bare(hash) == tip);
@@ -71,6 +71,9 @@ fn transcript(bundle: &Bundle<'_>, walk: &Walk, claim: &View<'_>, report: &mut R
     let found = count.map_or_else(|| "none".to_owned(), |count| count.to_string());
     let calls = walk.totals.calls.to_string();
     verdict(report, "tool_transcript.call_count", BundleReason::CallCountMismatch, ok, &calls, &found);
+}
+
+fn listed_calls(bundle: &Bundle<'_>, report: &mut Report) {
     match bundle.calls.difference() {
         Some(difference) => {
             report.fail("tool_transcript.entries", BundleReason::TranscriptEntriesDiffer, None, difference);
@@ -184,19 +187,6 @@ fn times(walk: &Walk, claim: &View<'_>, report: &mut Report) {
         &format!("no later than {issued}"),
         &last.to_string(),
     );
-}
-
-fn signature(bundle: &Bundle<'_>, claim: &View<'_>, report: &mut Report) {
-    let name = "bundle_signature";
-    let (Some(signature), Some(digest)) = (&bundle.signature, bundle.digest) else {
-        return report.fail(name, BundleReason::SignatureMissing, None, "the bundle is not signed");
-    };
-    let checked = PublicKey::from_x(claim.text(&["trace", "cnf", "jwk", "x"]))
-        .and_then(|key| key.verify_bundle(digest, signature).map(|()| key));
-    match checked {
-        Ok(key) => report.pass(name, format!("Ed25519, key {}", key.hex())),
-        Err(error) => report.fail(name, BundleReason::SignatureInvalid, None, error.to_string()),
-    }
 }
 
 fn verdict(report: &mut Report, name: &'static str, reason: BundleReason, ok: bool, expected: &str, found: &str) {

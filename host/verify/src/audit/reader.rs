@@ -28,7 +28,7 @@ pub(super) struct Bundle<'c> {
 }
 
 /// Reads and walks. Every fault goes into the report.
-pub(super) fn read<'c>(bytes: &[u8], calls: Calls<'c>, options: BundleOptions, report: &mut Report) -> Bundle<'c> {
+pub(super) fn read<'c>(bytes: &[u8], calls: Calls<'c>, options: BundleOptions<'_>, report: &mut Report) -> Bundle<'c> {
     let mut outer = Outer { options, report, seen: Vec::new(), bundle: Bundle::empty(calls) };
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let result = reader.deserialize_map(&mut outer).and_then(|()| reader.end());
@@ -57,7 +57,7 @@ impl<'c> Bundle<'c> {
 }
 
 struct Outer<'r, 'c> {
-    options: BundleOptions,
+    options: BundleOptions<'r>,
     report: &'r mut Report,
     seen: Vec<String>,
     bundle: Bundle<'c>,

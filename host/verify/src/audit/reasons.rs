@@ -62,6 +62,10 @@ reasons! {
         CommitmentMismatch = "COMMITMENT_MISMATCH",
         /// The claim was issued before an entry that it counts.
         ClaimOlderThanEntries = "CLAIM_OLDER_THAN_ENTRIES",
+        /// Signed batches do not prove these entries.
+        ProofInvalid = "BATCH_PROOF_INVALID",
+        /// The key is not the one that the caller names, or not the claim's.
+        PublicKeyNotBound = "PUBLIC_KEY_NOT_BOUND",
         /// The bundle's signature is absent.
         SignatureMissing = "BUNDLE_SIGNATURE_MISSING",
         /// The bundle's signature is not by the claim's key over these entries.

@@ -1,7 +1,7 @@
 //! `cmcp-verify CLAIM`: a claim, and what belongs to it.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use claim::time::Timestamp;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use crate::trust_record::{RecordOptions, RecordReason, RecordVerdict, verify_tru
 use crate::verdict::{Check, ClaimReason, Outcome, Status, Verdict};
 
 use super::input::{self, ProfileName};
-use super::{CliError, Exit, table};
+use super::{CliError, Exit, bundle, table};
 
 /// What to check, and against what.
 #[derive(Debug, clap::Args)]
@@ -31,6 +31,9 @@ pub(super) struct Args {
     /// The session's audit bundle (GET /audit/export): check that the claim counts exactly these calls
     #[arg(long, value_name = "FILE")]
     audit_bundle: Option<PathBuf>,
+    /// Signed batches from `store export`, for a bundle that the gateway did not sign
+    #[arg(long, value_name = "FILE", requires = "audit_bundle")]
+    proof: Option<PathBuf>,
     /// The session's trust record (GET /session/ID/trust-record): check that it says the same
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -85,10 +88,7 @@ fn judge(args: &Args) -> Result<Found, CliError> {
         reference_values: input::reference_values(args.reference_values.as_ref())?,
         ..Options::at(now)
     };
-    let bundle = args.audit_bundle.as_deref().map(input::read).transpose()?.map(|bundle| {
-        let options = BundleOptions { profile: args.profile.into(), ..BundleOptions::default() };
-        verify_audit_bundle(&bundle, Some(&bytes), options)
-    });
+    let bundle = args.audit_bundle.as_deref().map(|path| judge_bundle(path, &bytes, args)).transpose()?;
     let record = args.record.as_deref().map(input::read).transpose()?.map(|record| {
         let options = RecordOptions {
             max_age_seconds: args.max_age,
@@ -101,6 +101,18 @@ fn judge(args: &Args) -> Result<Found, CliError> {
         verify_trust_record(&record, &options)
     });
     Ok(Found { claim: verify_trace_claim(&bytes, &approved, &options), bundle, record })
+}
+
+fn judge_bundle(path: &Path, claim: &[u8], args: &Args) -> Result<BundleVerdict, CliError> {
+    let bytes = input::read(path)?;
+    let proven = args.proof.as_deref().map(|proof| bundle::proof(proof, &bytes)).transpose()?;
+    let options = BundleOptions {
+        profile: args.profile.into(),
+        proven: proven.as_ref(),
+        trusted_key: args.trusted_key.as_deref(),
+        ..BundleOptions::default()
+    };
+    Ok(verify_audit_bundle(&bytes, Some(claim), options))
 }
 
 impl Found {
@@ -154,14 +166,14 @@ impl Found {
         json!({
             "status": self.status().as_str(),
             "failure_reason": self.reason(),
+            "verified_fields": self.claim.verified_fields,
+            "unverified_fields": self.claim.unverified_fields,
+            "details": details,
+            "attestation_age_seconds": self.claim.attestation_age_seconds,
+            "is_attestation_fresh": self.claim.is_attestation_fresh,
             "claim": {
                 "status": self.claim.status.as_str(),
                 "failure_reason": self.claim.failure_reason.map(ClaimReason::as_str),
-                "verified_fields": self.claim.verified_fields,
-                "unverified_fields": self.claim.unverified_fields,
-                "details": details,
-                "attestation_age_seconds": self.claim.attestation_age_seconds,
-                "is_attestation_fresh": self.claim.is_attestation_fresh,
             },
             "audit_bundle": self.bundle.as_ref().map(bundle_json),
             "record": self.record.as_ref().map(record_json),
@@ -170,7 +182,7 @@ impl Found {
     }
 }
 
-fn check_json(artifact: &str, check: &Check) -> Value {
+pub(super) fn check_json(artifact: &str, check: &Check) -> Value {
     let outcome = match check.outcome {
         Outcome::Pass => "pass",
         Outcome::Fail => "fail",
@@ -179,7 +191,7 @@ fn check_json(artifact: &str, check: &Check) -> Value {
     json!({"artifact": artifact, "name": check.name, "outcome": outcome, "expected": check.expected, "found": check.actual})
 }
 
-fn bundle_json(bundle: &BundleVerdict) -> Value {
+pub(super) fn bundle_json(bundle: &BundleVerdict) -> Value {
     let failures: Vec<_> = bundle
         .failures
         .iter()

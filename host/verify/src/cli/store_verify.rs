@@ -1,0 +1,189 @@
+//! `cmcp-verify store verify`: a whole store.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::store::{BootReport, Head, HeadVerdict, Progress, StoreFailure, StoreOptions, StoreVerdict, verify_store};
+
+use super::{CliError, Exit, input, table};
+
+const HEAD_HELP: &str = "\
+A head is BOOT_ID:BATCH:ENTRY_HASH, or a file with a gateway's answer or receipt. Each receipt that a call got back is
+one. Without a head, the end of the log is the word of who stores it: batches cut off there leave no trace.
+
+Exit code: 0 the store is whole up to its end, and no older than any head; 1 it is not; 2 it could not be read; 64 wrong
+usage. A torn tail and calls with unknown outcome are reported and do not change the exit code: a crash leaves them.
+Whether the key belongs to a genuine gateway is another question: compare it with a claim that you verified.";
+
+/// What to check.
+#[derive(Debug, clap::Args)]
+#[command(after_help = HEAD_HELP)]
+pub(super) struct Args {
+    /// The store's folder
+    store: PathBuf,
+    /// What must be in it; can be given several times
+    #[arg(long, value_name = "HEAD")]
+    head: Vec<String>,
+    /// Print the verdict as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Result<Exit, CliError> {
+    let mut progress = progress(err);
+    let options = StoreOptions { heads: heads(&args.head)?, progress: Some(&mut progress) };
+    let verdict = verify_store(&args.store, options)?;
+    if args.json {
+        writeln!(out, "{:#}", verdict_json(&verdict))?;
+    } else {
+        print(&verdict, &args.store, out)?;
+    }
+    Ok(if verdict.verified() { Exit::Verified } else { Exit::Unverified })
+}
+
+/// A head as text, or every receipt in a file.
+pub(super) fn heads(texts: &[String]) -> Result<Vec<Head>, CliError> {
+    let mut heads = Vec::new();
+    for text in texts {
+        if Path::new(text).is_file() {
+            let found = Head::in_document(&input::read(Path::new(text))?);
+            heads.extend(found.map_err(|error| CliError::Input(format!("{text}: {error}")))?);
+        } else {
+            heads.push(Head::parse(text).map_err(|error| CliError::Input(format!("{error}, and no such file")))?);
+        }
+    }
+    Ok(heads)
+}
+
+/// A line that replaces itself, where somebody watches.
+pub(super) fn progress(err: &mut dyn Write) -> impl FnMut(Progress) + '_ {
+    let watched = std::io::stderr().is_terminal();
+    move |progress: Progress| {
+        if watched && progress.bytes < progress.total {
+            let Progress { bytes, total, batches } = progress;
+            // Nobody to tell is no reason to stop.
+            let _ = write!(err, "\r{} of {} MiB, {batches} batches ", bytes >> 20, total >> 20);
+        }
+    }
+}
+
+/// The verdict for people.
+pub(super) fn print(verdict: &StoreVerdict, store: &Path, out: &mut dyn Write) -> Result<(), CliError> {
+    writeln!(out, "store {}: {} segments, {} bytes", store.display(), verdict.segments, verdict.bytes)?;
+    for boot in &verdict.boots {
+        print_boot(boot, out)?;
+    }
+    for HeadVerdict { head, failure } in &verdict.heads {
+        match failure {
+            None => writeln!(out, "  head of batch {}: reached", head.batch)?,
+            Some((reason, message)) => writeln!(out, "  FAIL head of batch {}: {reason}: {message}", head.batch)?,
+        }
+    }
+    if let Some(torn) = &verdict.torn {
+        let crate::store::TornTail { segment, offset, found } = torn;
+        writeln!(out, "  torn tail: {segment:08}.log ends with its last whole batch at byte {offset} ({found})")?;
+    }
+    for name in &verdict.kept_torn {
+        writeln!(out, "  {name}: a torn tail that the host cut off at a restart; not part of the log")?;
+    }
+    if let Some(failure) = &verdict.failure {
+        writeln!(out, "  FAIL {}", table::printable(&failure.to_string()))?;
+    }
+    let result = if verdict.verified() { "verified" } else { "unverified" };
+    writeln!(out, "RESULT: {result}")?;
+    if verdict.verified() && verdict.heads.is_empty() {
+        writeln!(out, "No head was given: that the log ends where it ended is the word of who stores it.")?;
+    }
+    Ok(())
+}
+
+fn print_boot(boot: &BootReport, out: &mut dyn Write) -> Result<(), CliError> {
+    let mode = if boot.dev { " (development mode)" } else { "" };
+    writeln!(out, "boot {}{mode}, started {}", boot.boot_id, boot.started_at)?;
+    writeln!(out, "  key {}", boot.public_key)?;
+    writeln!(out, "  {} batches signed and in order, last {}", boot.batches, boot.head.hex())?;
+    let BootReport { records, entries, claims, sessions, open_sessions, .. } = boot;
+    writeln!(
+        out,
+        "  {records} records: {entries} entries, {claims} claims; {sessions} sessions, {open_sessions} of them not ended"
+    )?;
+    if boot.gaps > 0 {
+        writeln!(out, "  {} times nothing could be stored, {} calls were refused", boot.gaps, boot.refused_calls)?;
+    }
+    for call in &boot.unknown_outcomes {
+        let (call_id, tool) = (table::printable(&call.call_id), table::printable(&call.tool_name));
+        let session = table::printable(&call.session_id);
+        writeln!(out, "  outcome unknown: call {call_id} to {tool} in session {session}, decided {}", call.at)?;
+    }
+    Ok(())
+}
+
+/// The verdict for machines.
+pub(super) fn verdict_json(verdict: &StoreVerdict) -> Value {
+    let heads: Vec<_> = verdict.heads.iter().map(head_json).collect();
+    let torn = verdict.torn.as_ref();
+    json!({
+        "status": if verdict.verified() { "verified" } else { "unverified" },
+        "failure_reason": verdict.failure.as_ref().map(|failure| failure.reason)
+            .or_else(|| verdict.heads.iter().find_map(|head| head.failure.as_ref().map(|(reason, _)| reason.as_str()))),
+        "failure": verdict.failure.as_ref().map(failure_json),
+        "segments": verdict.segments,
+        "bytes": verdict.bytes,
+        "boots": verdict.boots.iter().map(boot_json).collect::<Vec<_>>(),
+        "torn_tail": torn.map(|torn| json!({"segment": torn.segment, "offset": torn.offset, "found": torn.found})),
+        "kept_torn": verdict.kept_torn,
+        "heads": heads,
+    })
+}
+
+fn failure_json(failure: &StoreFailure) -> Value {
+    json!({
+        "reason": failure.reason,
+        "message": failure.message,
+        "segment": failure.place.segment,
+        "offset": failure.place.offset,
+        "boot_id": failure.place.batch.map(|(boot_id, _)| boot_id.to_string()),
+        "batch": failure.place.batch.map(|(_, batch)| batch),
+        "record": failure.place.record,
+    })
+}
+
+fn head_json(verdict: &HeadVerdict) -> Value {
+    let failure =
+        verdict.failure.as_ref().map(|(reason, message)| json!({"reason": reason.as_str(), "message": message}));
+    json!({
+        "boot_id": verdict.head.boot_id.to_string(),
+        "batch": verdict.head.batch,
+        "entry_hash": verdict.head.entry_hash.hex(),
+        "failure": failure,
+    })
+}
+
+fn boot_json(boot: &BootReport) -> Value {
+    let unknown: Vec<_> = boot
+        .unknown_outcomes
+        .iter()
+        .map(|call| {
+            json!({"session_id": call.session_id, "call_id": call.call_id, "tool_name": call.tool_name,
+                   "at": call.at.to_string()})
+        })
+        .collect();
+    json!({
+        "boot_id": boot.boot_id.to_string(),
+        "public_key": boot.public_key,
+        "dev": boot.dev,
+        "started_at": boot.started_at.to_string(),
+        "batches": boot.batches,
+        "head": boot.head.hex(),
+        "records": boot.records,
+        "entries": boot.entries,
+        "claims": boot.claims,
+        "sessions": boot.sessions,
+        "open_sessions": boot.open_sessions,
+        "gaps": boot.gaps,
+        "refused_calls": boot.refused_calls,
+        "unknown_outcomes": unknown,
+    })
+}

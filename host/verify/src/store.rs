@@ -1,0 +1,147 @@
+//! The record store: is everything that the enclave signed still there, unaltered and in order?
+//!
+//! Segment files are read one at a time, so memory grows with the sessions that are open at once, not with the store.
+//! The walk stops at the first thing that is wrong: what follows a broken link proves nothing. What the end of the log
+//! was is the host's word, unless a later head is given: see [`Head`].
+
+mod boot;
+mod export;
+mod folder;
+mod heads;
+mod proof;
+mod reasons;
+mod session;
+mod torn;
+mod walk;
+
+use claim::Digest;
+use claim::bootlog::BootId;
+use claim::time::Timestamp;
+
+pub use export::{ExportError, ExportOptions, Exported, export_session};
+pub use folder::{Progress, StoreError, StoreOptions, verify_store};
+pub use heads::{Head, HeadError, HeadVerdict};
+pub use proof::{ProofError, ProvenEntries, read_proof};
+pub use reasons::StoreReason;
+pub(crate) use walk::{Seen, StoreWalk};
+
+/// The verdict on a store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreVerdict {
+    /// Segment files read, and their size in bytes.
+    pub segments: u64,
+    /// Size of these files in bytes.
+    pub bytes: u64,
+    /// Every boot, in order.
+    pub boots: Vec<BootReport>,
+    /// What is wrong, if anything; the walk stopped there.
+    pub failure: Option<StoreFailure>,
+    /// Where the log was cut off in the middle of a batch. A crash does that; so does a host that hides one batch.
+    pub torn: Option<TornTail>,
+    /// Files with what a restart of the host cut off and kept.
+    pub kept_torn: Vec<String>,
+    /// What became of the heads that were asked for.
+    pub heads: Vec<HeadVerdict>,
+}
+
+impl StoreVerdict {
+    /// Whether every batch before the tail is whole, signed and in order, and every head was reached.
+    pub fn verified(&self) -> bool {
+        self.failure.is_none() && self.heads.iter().all(|head| head.failure.is_none())
+    }
+}
+
+/// Something wrong, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreFailure {
+    /// A [`StoreReason`] or a [`crate::BundleReason`], by name.
+    pub reason: &'static str,
+    /// What was expected and what was found.
+    pub message: String,
+    /// Where.
+    pub place: Place,
+}
+
+/// Where in a store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Number of the segment file.
+    pub segment: u64,
+    /// Offset of the frame in it, in bytes.
+    pub offset: usize,
+    /// Boot and number of the batch, if they could be read.
+    pub batch: Option<(BootId, u64)>,
+    /// Index of the record in its batch, if it is about one.
+    pub record: Option<usize>,
+}
+
+impl std::fmt::Display for StoreFailure {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Place { segment, offset, batch, record } = &self.place;
+        write!(formatter, "{}: {} ({segment:08}.log, byte {offset}", self.reason, self.message)?;
+        if let Some((boot, batch)) = batch {
+            write!(formatter, ", boot {boot}, batch {batch}")?;
+        }
+        if let Some(record) = record {
+            write!(formatter, ", record {record}")?;
+        }
+        formatter.write_str(")")
+    }
+}
+
+/// The end of a log that does not end with a whole batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TornTail {
+    /// Number of the segment file.
+    pub segment: u64,
+    /// Where the last whole batch ends, in bytes: what follows is not part of the log.
+    pub offset: usize,
+    /// What was found there.
+    pub found: String,
+}
+
+/// What one boot of the enclave left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootReport {
+    /// Its name.
+    pub boot_id: BootId,
+    /// The key that signed its batches, 64 hexadecimal digits: the boot's own word.
+    pub public_key: String,
+    /// Development mode.
+    pub dev: bool,
+    /// When it started, by the host's word.
+    pub started_at: Timestamp,
+    /// Batches.
+    pub batches: u64,
+    /// Hash of the last batch: the head to keep outside.
+    pub head: Digest,
+    /// Records of all kinds.
+    pub records: u64,
+    /// Entries of session chains.
+    pub entries: u64,
+    /// Claims.
+    pub claims: u64,
+    /// Sessions that began.
+    pub sessions: u64,
+    /// Sessions that did not end.
+    pub open_sessions: u64,
+    /// Times in which nothing could be stored.
+    pub gaps: u64,
+    /// Calls refused meanwhile.
+    pub refused_calls: u64,
+    /// Calls that were about to be forwarded when the log ended: they may or may not have run.
+    pub unknown_outcomes: Vec<UnknownOutcome>,
+}
+
+/// An intent without an outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownOutcome {
+    /// Which session.
+    pub session_id: String,
+    /// Which call.
+    pub call_id: String,
+    /// Which tool.
+    pub tool_name: String,
+    /// When it was decided.
+    pub at: Timestamp,
+}
