@@ -3,7 +3,7 @@
 use std::io;
 
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite, WriteHalf, split};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader, WriteHalf, split};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use wire::{
@@ -80,7 +80,8 @@ impl Control {
     }
 
     fn new(stream: Box<dyn Stream>) -> Self {
-        let (mut reader, writer) = split(stream);
+        let (reader, writer) = split(stream);
+        let mut reader = BufReader::new(reader);
         // Reading a frame cannot be cancelled half way, so it has a task of its own.
         let (sender, events) = mpsc::channel(limits::EVENTS);
         let reader = tokio::spawn(async move {

@@ -160,7 +160,7 @@ pub(crate) fn read(path: &Path, limit: u64, named_by: Option<(&Path, &str)>) -> 
         Some((config, field)) => {
             Finding::new(config, Some(field), format!("{} ({error})", path.display()), "a file that can be read")
         }
-        None => Finding::new(path, None, error.to_string(), "a file that can be read"),
+        None => Finding::new(path, None, format!("nothing to read ({error})"), "a file that can be read"),
     };
     let file = File::open(path).map_err(missing)?;
     if !file.metadata().map_err(missing)?.is_file() {

@@ -1,9 +1,12 @@
 //! What the enclave says, in the operator's words.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
-use wire::{BootReport, Counters, Enforcement, LogEvent, Provider};
+use wire::{BootReport, Counters, Enforcement, LogEvent, Provider, StoreFailure};
 
 use crate::documents::Catalog;
+use crate::limits;
 use crate::report::{Reporter, hex, sha256};
 
 /// The three lines about what was loaded.
@@ -52,12 +55,71 @@ pub fn enforcement(enforcement: Enforcement) -> &'static str {
     }
 }
 
-/// A log event with the names that its numbers stand for.
-pub fn log(reporter: Reporter, catalog: &Catalog, event: LogEvent) {
-    let (name, text, fields) = described(catalog, event);
-    match event {
-        LogEvent::Denied { .. } | LogEvent::StoreRecovered { .. } => reporter.info(name, &text, fields),
-        _ => reporter.warn(name, &text, fields),
+/// Log events with the names that their numbers stand for, so many a second.
+#[derive(Debug)]
+pub struct Log {
+    reporter: Reporter,
+    second: Instant,
+    lines: u32,
+    left_out: u64,
+}
+
+impl Log {
+    /// Reports here.
+    pub fn new(reporter: Reporter) -> Self {
+        Self { reporter, second: Instant::now(), lines: 0, left_out: 0 }
+    }
+
+    /// An event of the enclave's.
+    pub fn event(&mut self, catalog: &Catalog, event: LogEvent) {
+        if !self.has_room() {
+            return;
+        }
+        let (name, text, fields) = described(catalog, event);
+        match event {
+            LogEvent::Denied { .. } | LogEvent::StoreRecovered { .. } => self.reporter.info(name, &text, fields),
+            _ => self.reporter.warn(name, &text, fields),
+        }
+    }
+
+    /// An agent was not served, because too many are.
+    pub fn turned_away(&mut self) {
+        if self.has_room() {
+            let text = format!("an agent was turned away: {} are connected", limits::CONNECTIONS);
+            self.reporter.warn("turned_away", &text, json!({ "connections": limits::CONNECTIONS }));
+        }
+    }
+
+    /// A batch could not be stored.
+    pub fn store_failed(&mut self, failure: StoreFailure) {
+        if self.has_room() {
+            let reason = match failure {
+                StoreFailure::Full => "no space is left",
+                StoreFailure::Io => "the disk failed; restart the host when it is repaired",
+                StoreFailure::OutOfOrder => "it is not the next one",
+            };
+            self.reporter.warn("not_stored", &format!("a batch of records was not stored: {reason}"), json!({}));
+        }
+    }
+
+    /// Says what was left out, once its second is over.
+    pub fn catch_up(&mut self) {
+        if self.second.elapsed() < Duration::from_secs(1) {
+            return;
+        }
+        if self.left_out > 0 {
+            let text = format!("{} more such events were left out", self.left_out);
+            self.reporter.info("left_out", &text, json!({ "events": self.left_out }));
+        }
+        *self = Self::new(self.reporter);
+    }
+
+    fn has_room(&mut self) -> bool {
+        self.catch_up();
+        let room = self.lines < limits::LOG_LINES;
+        self.lines += u32::from(room);
+        self.left_out += u64::from(!room);
+        room
     }
 }
 
@@ -112,6 +174,16 @@ pub fn totals(counters: &Counters) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_are_limited_and_the_rest_is_counted() {
+        let mut log = Log::new(Reporter::new(crate::report::LogFormat::Text));
+        (0..limits::LOG_LINES + 5).for_each(|_| log.turned_away());
+        assert_eq!((log.lines, log.left_out), (limits::LOG_LINES, 5));
+        log.second -= Duration::from_secs(1);
+        log.catch_up();
+        assert_eq!((log.lines, log.left_out), (0, 0));
+    }
 
     #[test]
     fn events_name_the_tool() {

@@ -2,18 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 use wire::{EnclaveOpen, HostOpen, OpenAnswer, OpenRefusal};
 
 use crate::documents::Server;
+use crate::events::Log;
 use crate::limits;
 use crate::relay::relay;
+use crate::report::Reporter;
 use crate::store::disk::Disk;
 use crate::store::{Store, serve_recall};
 use crate::transport::Transport;
@@ -42,12 +43,12 @@ pub struct Gateway<T, D: Disk> {
     connections: Arc<Semaphore>,
     dials: Arc<Semaphore>,
     recalls: Arc<Semaphore>,
-    turned_away: AtomicU64,
+    log: Mutex<Log>,
 }
 
 impl<T: Transport, D: Disk> Gateway<T, D> {
     /// Serves this transport's enclave with this store; dials these servers and no other.
-    pub fn new(transport: Arc<T>, store: Arc<Store<D>>, servers: BTreeSet<Server>) -> Self {
+    pub fn new(transport: Arc<T>, store: Arc<Store<D>>, servers: BTreeSet<Server>, reporter: Reporter) -> Self {
         Self {
             transport,
             store,
@@ -55,21 +56,17 @@ impl<T: Transport, D: Disk> Gateway<T, D> {
             connections: Semaphore::new(limits::CONNECTIONS).into(),
             dials: Semaphore::new(limits::DIALS).into(),
             recalls: Semaphore::new(limits::RECALLS).into(),
-            turned_away: AtomicU64::new(0),
+            log: Mutex::new(Log::new(reporter)),
         }
     }
 
-    /// Agents turned away because there were too many.
-    pub fn turned_away(&self) -> u64 {
-        self.turned_away.load(Ordering::Relaxed)
+    /// Room for one more agent, if there is.
+    pub fn admit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.connections).try_acquire_owned().ok()
     }
 
     /// Relays one agent's connection to its end.
-    pub async fn inbound(self: Arc<Self>, agent: TcpStream) {
-        let Ok(_permit) = Arc::clone(&self.connections).try_acquire_owned() else {
-            self.turned_away.fetch_add(1, Ordering::Relaxed);
-            return;
-        };
+    pub async fn inbound(self: Arc<Self>, agent: TcpStream, _room: OwnedSemaphorePermit) {
         let _ = agent.set_nodelay(true);
         if let Ok(Ok(enclave)) = timeout(limits::OPEN_TIMEOUT, self.open_inbound()).await {
             relay(agent, enclave).await;
@@ -148,7 +145,10 @@ impl<T: Transport, D: Disk> Gateway<T, D> {
         let Ok(mut stream) = T::blocking(stream) else { return };
         let store = Arc::clone(&self.store);
         // The enclave sees the end of the stream and opens another.
-        let _ = spawn_blocking(move || store.serve_records(&mut stream, boot_id, next)).await;
+        let ended = spawn_blocking(move || store.serve_records(&mut stream, boot_id, next)).await;
+        if let Ok(Ok(Some(failure))) = ended {
+            self.log.lock().unwrap_or_else(PoisonError::into_inner).store_failed(failure);
+        }
     }
 
     async fn recall(

@@ -20,6 +20,8 @@ pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 pub const LINGER: Duration = Duration::from_secs(1);
 /// Control events that wait to be reported; after that the enclave counts what it drops.
 pub const EVENTS: usize = 64;
+/// Log lines a second; the rest are counted. Someone who is denied a thousand times a second says little more than once.
+pub const LOG_LINES: u32 = 20;
 /// Pause after a failed accept, until file descriptors come free.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 

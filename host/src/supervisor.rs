@@ -18,6 +18,7 @@ use wire::{BootReport, ControlEvent, Counters};
 use crate::control::ControlError;
 use crate::documents::{Documents, Finding};
 use crate::enclave::{Enclave, StartError};
+use crate::events::Log;
 use crate::gateway::{Callbacks, Gateway};
 use crate::report::{Reporter, unix_ms};
 use crate::store::Store;
@@ -75,6 +76,7 @@ struct Running {
     gateway: Arc<Gateway<Unix, Folder>>,
     callbacks: Callbacks,
     counters: Counters,
+    log: Log,
 }
 
 impl Supervisor {
@@ -124,9 +126,11 @@ impl Supervisor {
     async fn start(&self) -> Result<(Running, BootReport), SuperviseError> {
         let enclave = Enclave::start(&self.program).await?;
         let servers = self.documents.catalog.servers.clone();
-        let gateway = Arc::new(Gateway::new(Arc::clone(&enclave.transport), Arc::clone(&self.store), servers));
+        let gateway =
+            Arc::new(Gateway::new(Arc::clone(&enclave.transport), Arc::clone(&self.store), servers, self.reporter));
         let callbacks = Arc::clone(&gateway).callbacks();
-        let mut running = Running { enclave, gateway, callbacks, counters: Counters::default() };
+        let mut running =
+            Running { enclave, gateway, callbacks, counters: Counters::default(), log: Log::new(self.reporter) };
         match self.boot(&mut running).await {
             Ok(report) => Ok((running, report)),
             Err(error) => {
@@ -166,7 +170,10 @@ impl Supervisor {
         let asked = loop {
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
-                    Ok((agent, _)) => _ = agents.spawn(Arc::clone(&running.gateway).inbound(agent)),
+                    Ok((agent, _)) => match running.gateway.admit() {
+                        Some(room) => _ = agents.spawn(Arc::clone(&running.gateway).inbound(agent, room)),
+                        None => running.log.turned_away(),
+                    },
                     Err(_) => sleep(limits::ACCEPT_PAUSE).await,
                 },
                 Some(_) = agents.join_next() => {}
@@ -191,8 +198,11 @@ impl Supervisor {
 
     fn event(&self, running: &mut Running, event: ControlEvent) {
         match event {
-            ControlEvent::Counters(counters) => running.counters = counters,
-            ControlEvent::Log(event) => events::log(self.reporter, &self.documents.catalog, event),
+            ControlEvent::Counters(counters) => {
+                running.counters = counters;
+                running.log.catch_up();
+            }
+            ControlEvent::Log(event) => running.log.event(&self.documents.catalog, event),
             // Answers to nothing that was asked.
             _ => {}
         }

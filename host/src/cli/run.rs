@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use clap::builder::BoolishValueParser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::net::{TcpListener, lookup_host};
@@ -23,7 +22,7 @@ use crate::supervisor::Supervisor;
 #[derive(Debug, Args)]
 pub(super) struct Run {
     /// Run the enclave as a child process without hardware; its claims say so
-    #[arg(long, env = "CMCP_DEV_MODE", value_parser = BoolishValueParser::new(), hide_env_values = true)]
+    #[arg(long, env = "CMCP_DEV_MODE", value_parser = switch, hide_env_values = true)]
     dev_enclave: bool,
     /// Configuration file [default: the built-in quickstart with its tool server on 127.0.0.1:9001]
     #[arg(long, value_name = "FILE")]
@@ -34,6 +33,15 @@ pub(super) struct Run {
     /// How to write what happens
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     log_format: LogFormat,
+}
+
+/// The environment variable's value; set to nothing is not set.
+fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "" | "0" | "false" | "no" => Ok(false),
+        "1" | "true" | "yes" => Ok(true),
+        _ => Err("expected 1 or 0".to_owned()),
+    }
 }
 
 impl Run {

@@ -64,7 +64,8 @@ fn yaml(path: &Path, text: &[u8]) -> Result<Value, Finding> {
     };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let place = error.location().map(|at| format!("line {}", at.line()));
-        Finding::new(path, place.as_deref(), error.to_string(), "YAML with each key once")
+        let found = error.render_with_formatter(&serde_saphyr::UserMessageFormatter);
+        Finding::new(path, place.as_deref(), found, "YAML with each key once")
     })
 }
 

@@ -10,7 +10,8 @@ use super::disk::Disk;
 use super::{Recall, Store};
 
 impl<D: Disk> Store<D> {
-    /// Serves a records stream until it ends: the answer, the position, then one answer for each batch.
+    /// Serves a records stream until it ends: the answer, the position, then one answer for each batch. Gives the failure
+    /// that ended it, if one did.
     ///
     /// # Errors
     /// The stream broke, or the enclave sent something else than batches.
@@ -19,22 +20,25 @@ impl<D: Disk> Store<D> {
         stream: &mut (impl Read + Write),
         boot_id: [u8; 16],
         next: u64,
-    ) -> Result<(), WireError> {
+    ) -> Result<Option<StoreFailure>, WireError> {
         match self.begin(boot_id, next) {
             Ok(next) => {
                 blocking::write(stream, &OpenAnswer::Ready)?;
                 blocking::write(stream, &StorePosition { next })?;
             }
-            Err(refusal) => return blocking::write(stream, &OpenAnswer::Refused(refusal)),
+            Err(refusal) => return blocking::write(stream, &OpenAnswer::Refused(refusal)).map(|()| None),
         }
         loop {
             let append: Append = match blocking::read(stream) {
-                Err(WireError::Closed) => return Ok(()),
+                Err(WireError::Closed) => return Ok(None),
                 other => other?,
             };
             match self.append(boot_id, &append) {
                 Ok(()) => blocking::write(stream, &AppendAnswer::Stored { batch: append.batch })?,
-                Err(failure) => return blocking::write(stream, &AppendAnswer::Failed(failure)),
+                Err(failure) => {
+                    blocking::write(stream, &AppendAnswer::Failed(failure))?;
+                    return Ok(Some(failure));
+                }
             }
             self.prepare();
         }
