@@ -1,1 +1,41 @@
-fn main() {}
+//! `enclave --listen ADDRESS`: nothing else configures it; the rest comes in the boot bundle.
+
+use std::process::ExitCode;
+
+use enclave::serve::Enclave;
+use enclave::transport::Address;
+
+const USAGE: &str = "usage: enclave --listen unix:PATH
+
+The measured part of the gateway. `host --dev-enclave` starts it; it takes its configuration, policy bundle and catalog
+from the host's control stream, and nothing from the environment.";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let address = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["--help" | "-h"] => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        ["--listen", address] => Address::parse(address),
+        _ => Err(USAGE.to_owned()),
+    };
+    match address.and_then(run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("enclave: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(address: Address) -> Result<(), String> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async {
+        let listener = address.listen().map_err(|error| format!("cannot listen: {error}"))?;
+        Enclave::new(address).run(listener).await;
+        Ok(())
+    })
+}

@@ -1,0 +1,242 @@
+//! From a boot bundle to a gateway that serves, or to a refusal that says what to mend.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use claim::binding::{BootBinding, boot_x};
+use claim::bootlog::{BootId, BootRecord, Isolation, PreviousBoot, RecordKind};
+use claim::hashes::definition_hash;
+use claim::json::Json;
+use claim::key::Key;
+use claim::time::Timestamp;
+use claim::{Digest, json};
+use tokio::task::spawn_local;
+use wire::{BootBundle, BootRefusal, BootReport, Document, RefusalCode};
+
+use crate::audit::Audit;
+use crate::catalog::Catalog;
+use crate::config::{self, Config};
+use crate::document::refusal;
+use crate::events::Events;
+use crate::evidence::{DevMode, Evidence};
+use crate::gateway::{Clock, Gateway};
+use crate::policy::Policy;
+use crate::random;
+use crate::session::Sessions;
+use crate::transport::Callback;
+use crate::upstream::Upstreams;
+
+/// No boot is earlier than this, whatever the host's clock says: 2026-11-22T00:00:00Z, when this version was written.
+const EARLIEST: Timestamp = Timestamp::from_seconds(1_795_305_600);
+
+/// What identifies a boot.
+pub struct Boot {
+    /// Random name of this boot.
+    pub id: [u8; 16],
+    /// The same as 32 hexadecimal digits.
+    pub id_hex: String,
+    /// The boot binding: everything a verifier must approve.
+    pub binding: Json,
+    /// X of the boot binding.
+    pub x: Digest,
+    /// SHA-256 of the configuration.
+    pub config_hash: Digest,
+    /// What vouches for it.
+    pub evidence: Evidence,
+    /// Permission for plain HTTP and callers without authentication.
+    pub dev: DevMode,
+    /// Where the enclave opens its own streams.
+    pub callback: Callback,
+}
+
+/// The documents of a boot bundle, parsed and validated.
+struct Loaded {
+    config: Config,
+    config_hash: Digest,
+    catalog: Catalog,
+    policy: Policy,
+}
+
+/// Validates a boot bundle without booting.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn check(bundle: &BootBundle) -> Result<BootReport, BootRefusal> {
+    let loaded = load(bundle)?;
+    let (evidence, _) = attest(bundle, EARLIEST)?;
+    Ok(report(&loaded, &evidence, [0; 16], [0; 32]))
+}
+
+/// `definition_hash` of a JSON document.
+///
+/// # Errors
+/// What is not acceptable JSON about it.
+pub fn hash_definition(bytes: &[u8]) -> Result<Digest, BootRefusal> {
+    json::parse(bytes).map(|definition| definition_hash(&definition)).map_err(|error| {
+        let expected = "one JSON value without duplicate keys";
+        refusal(RefusalCode::Malformed, &Document::None, "", &error.to_string(), expected)
+    })
+}
+
+/// Boots: makes the key, writes the boot record, and is ready to serve.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn boot(
+    bundle: &BootBundle,
+    callback: &Callback,
+    events: &Rc<Events>,
+) -> Result<(Rc<Gateway>, BootReport), BootRefusal> {
+    let loaded = load(bundle)?;
+    let now = wall_time(bundle, &loaded);
+    let (evidence, dev) = attest(bundle, now)?;
+    let id = random::bytes().map_err(|_| no_random())?;
+    let key = Rc::new(Key::from_seed(random::bytes().map_err(|_| no_random())?));
+    let report = report(&loaded, &evidence, id, *key.public().bytes());
+    let controls_hash = Digest::of(bundle.controls.as_ref().map_or(&[][..], |controls| &controls.0));
+    let record = boot_record(bundle, &loaded, &key, id, controls_hash, now);
+    let binding = BootBinding {
+        boot_id: record.boot_id,
+        tls_spki: Vec::new(),
+        bundle_hash: record.bundle_hash,
+        catalog_hash: record.catalog_hash,
+        config_hash: record.config_hash,
+        controls_hash,
+        isolation: record.isolation,
+        dev: record.dev,
+        time_source: record.time_source.clone(),
+    };
+    let internal = |_| refusal(RefusalCode::State, &Document::None, "", "a boot record that cannot be signed", "");
+    let x = boot_x(&binding).map_err(internal)?;
+    let binding = json::to_json(&binding).map_err(internal)?;
+    let Loaded { config, config_hash, catalog, policy } = loaded;
+    let audit = Rc::new(Audit::new(
+        id,
+        config.audit.durability,
+        callback.clone(),
+        Duration::from_millis(config.limits.store_timeout_ms),
+        events.clone(),
+        Clock::starting_at(now),
+    ));
+    audit.push(RecordKind::Boot, 0, &record.bytes().map_err(internal)?);
+    let previous = bundle.store_head.map_or([0; 32], |head| head.hash);
+    spawn_local(audit.clone().run(key.clone(), Digest::from_bytes(previous)));
+    let boot = Boot {
+        id,
+        id_hex: record.boot_id.to_string(),
+        binding,
+        x,
+        config_hash,
+        evidence,
+        dev,
+        callback: callback.clone(),
+    };
+    let gateway = Gateway {
+        sessions: RefCell::new(Sessions::new(config.limits.max_sessions, config.limits.closed_sessions)),
+        upstreams: Upstreams::new(&catalog, callback, &config.limits),
+        config,
+        catalog,
+        policy,
+        key,
+        boot,
+        clock: Clock::starting_at(now),
+        audit,
+        events: events.clone(),
+        stopping: Cell::new(false),
+    };
+    Ok((Rc::new(gateway), report))
+}
+
+fn load(bundle: &BootBundle) -> Result<Loaded, BootRefusal> {
+    let (config, config_hash) = config::parse(&bundle.config.0)?;
+    let catalog = Catalog::parse(&bundle.catalog.0)?;
+    let policy = Policy::load(&bundle.policy, &catalog)?;
+    if bundle.controls.is_some() {
+        let expected = "no operator controls; this version has none";
+        return Err(refusal(RefusalCode::Unsupported, &Document::Controls, "", "operator controls", expected));
+    }
+    Ok(Loaded { config, config_hash, catalog, policy })
+}
+
+/// The provider's evidence. Software is a provider only in builds that link it, and only when dev mode is asked for.
+#[cfg(feature = "software")]
+fn attest(bundle: &BootBundle, now: Timestamp) -> Result<(Evidence, DevMode), BootRefusal> {
+    if !bundle.dev {
+        return Err(no_tee());
+    }
+    crate::evidence::software::attest(now).map_err(|error| {
+        let expected = "a readable /proc/self/exe";
+        refusal(RefusalCode::State, &Document::None, "", &error.to_string(), expected)
+    })
+}
+
+#[cfg(not(feature = "software"))]
+fn attest(_: &BootBundle, _: Timestamp) -> Result<(Evidence, DevMode), BootRefusal> {
+    Err(no_tee())
+}
+
+fn no_tee() -> BootRefusal {
+    let expected = "an AMD SEV-SNP or Intel TDX confidential VM; on a laptop use host --dev-enclave (or CMCP_DEV_MODE=1), \
+                    whose claims say software-only";
+    refusal(RefusalCode::NoTee, &Document::Config, "attestation.provider", "no TEE on this machine", expected)
+}
+
+fn no_random() -> BootRefusal {
+    refusal(RefusalCode::State, &Document::None, "", "no random bytes", "a kernel with getrandom(2)")
+}
+
+/// The host's clock, but never before this version or the newest date in the boot inputs.
+fn wall_time(bundle: &BootBundle, loaded: &Loaded) -> Timestamp {
+    let host = Timestamp::from_millis(i64::try_from(bundle.wall_unix_ms).unwrap_or(i64::MAX / 1000));
+    let dates = loaded.catalog.tools().iter().map(|tool| tool.added_at.as_str());
+    let newest = dates.filter_map(|date| Timestamp::parse(date).ok()).max().unwrap_or(EARLIEST);
+    host.max(newest).max(EARLIEST)
+}
+
+fn boot_record(
+    bundle: &BootBundle,
+    loaded: &Loaded,
+    key: &Key,
+    id: [u8; 16],
+    controls_hash: Digest,
+    now: Timestamp,
+) -> BootRecord {
+    BootRecord {
+        boot_id: BootId(id),
+        public_key: key.public().x(),
+        isolation: Isolation::Process,
+        dev: bundle.dev,
+        tls_spki: Vec::new(),
+        bundle_hash: loaded.policy.bundle_hash(),
+        catalog_hash: loaded.catalog.hash(),
+        config_hash: loaded.config_hash,
+        controls_hash,
+        time_source: "host".to_owned(),
+        started_at: now,
+        gateway_version: env!("CARGO_PKG_VERSION").to_owned(),
+        previous: bundle.store_head.map(|head| PreviousBoot {
+            boot_id: BootId(head.boot_id),
+            batch: head.batch,
+            hash: Digest::from_bytes(head.hash),
+        }),
+    }
+}
+
+fn report(loaded: &Loaded, evidence: &Evidence, boot_id: [u8; 16], public_key: [u8; 32]) -> BootReport {
+    BootReport {
+        boot_id,
+        provider: evidence.provider,
+        enforcement: loaded.config.attestation.enforcement_mode.into(),
+        bundle_hash: *loaded.policy.bundle_hash().bytes(),
+        catalog_hash: *loaded.catalog.hash().bytes(),
+        config_hash: *loaded.config_hash.bytes(),
+        public_key,
+        tools: u32::try_from(loaded.catalog.tools().len()).unwrap_or(u32::MAX),
+        policies: u32::try_from(loaded.policy.policies()).unwrap_or(u32::MAX),
+        warnings: loaded.policy.warnings().iter().take(MAX_WARNINGS).map(|text| text.as_str().into()).collect(),
+    }
+}
+
+/// Warnings of one report; together they stay well under the control frame's limit.
+const MAX_WARNINGS: usize = 16;

@@ -1,0 +1,164 @@
+//! What outsiders get: claims, trust records, audit bundles, and the answer to a challenge.
+
+mod export;
+mod facts;
+mod history;
+
+use std::rc::Rc;
+
+use claim::b64u;
+use claim::binding::{binding, challenge_x, nonce_text};
+use claim::bootlog::RecordKind;
+use claim::entry::{Draft, EntryType, PolicyDecision};
+use claim::gateway::SignedClaim;
+use claim::json::Json;
+use claim::record::TrustRecord;
+use tokio::task::spawn_local;
+
+pub use self::export::export;
+use self::facts::Snapshot;
+use crate::error::Code;
+use crate::gateway::Gateway;
+use crate::limits;
+use crate::recall;
+use crate::session::{Closed, Find, Issued, Session};
+
+/// The session's claim as it stands. Asking again with no new entry returns the same bytes, read back from the store.
+///
+/// # Errors
+/// [`Code::AuditUnavailable`], [`Code::AuditMismatch`].
+pub async fn issue(gateway: &Gateway, session: &Session) -> Result<(Vec<u8>, Issued), Code> {
+    loop {
+        let snapshot = Snapshot::of(session)?;
+        if let Some(issued) = snapshot.current_claim() {
+            // If it was not stored in time it may be now: the store's answer decides.
+            let _ = issued.ticket.stored().await;
+            return Ok((recall::claim(gateway, session.number, &issued).await?, issued));
+        }
+        if !gateway.audit.is_open() {
+            return Err(Code::AuditUnavailable);
+        }
+        let signed = snapshot.sign(gateway, session).await?;
+        let bytes = signed.bytes();
+        let issued = {
+            let mut state = session.state.borrow_mut();
+            if state.claim != snapshot.previous_claim() {
+                // Another request has issued a claim meanwhile.
+                continue;
+            }
+            let ticket = gateway.audit.push(RecordKind::Claim, session.number, &bytes);
+            state.recorded_in(&ticket);
+            let issued = snapshot.issued(signed.hash(), ticket);
+            state.claim = Some(issued.clone());
+            issued
+        };
+        gateway.stored(&issued.ticket).await?;
+        return Ok((bytes, issued));
+    }
+}
+
+/// Ends a session: waits for its calls, seals its chain, issues the final claim and forgets all but its digest.
+///
+/// # Errors
+/// [`Code::SessionClosing`] when it is being closed already; [`Code::AuditUnavailable`] leaves it ended and open to
+/// another attempt.
+pub async fn close(gateway: &Rc<Gateway>, session: &Rc<Session>, reason: &str) -> Result<Vec<u8>, Code> {
+    if std::mem::replace(&mut session.state.borrow_mut().closing, true) {
+        return Err(Code::SessionClosing);
+    }
+    session.quiet().await;
+    let closed = seal_and_issue(gateway, session, reason).await;
+    match closed {
+        Ok((bytes, closed)) => {
+            gateway.sessions.borrow_mut().close(session, closed);
+            Ok(bytes)
+        }
+        Err(code) => {
+            session.state.borrow_mut().closing = false;
+            Err(code)
+        }
+    }
+}
+
+async fn seal_and_issue(gateway: &Gateway, session: &Session, reason: &str) -> Result<(Vec<u8>, Closed), Code> {
+    if !session.state.borrow().ended {
+        let label = session.state.borrow().labels.max().as_str();
+        let detail = Json::from([("reason", Json::String(reason.to_owned()))]);
+        let end = Draft {
+            entry_type: EntryType::SessionEnd,
+            policy_decision: Some(PolicyDecision::NotApplicable),
+            response_inspection_result: Some("n/a"),
+            session_sensitivity_before: Some(label),
+            session_sensitivity_after: Some(label),
+            detail: Some(&detail),
+            ..Draft::default()
+        };
+        gateway.record(session, &end)?;
+        session.state.borrow_mut().ended = true;
+    }
+    let (bytes, claim) = issue(gateway, session).await?;
+    let state = session.state.borrow();
+    let tip = state.chain.tip().ok_or(Code::Internal)?;
+    let batches = state.batches().ok_or(Code::Internal)?;
+    let id = session.id.clone();
+    Ok((bytes, Closed { id, number: session.number, claim, batches, tip, length: state.chain.length() }))
+}
+
+/// Closes idle sessions, for ever.
+pub async fn sweep(gateway: Rc<Gateway>) {
+    let mut ticks = tokio::time::interval(limits::SWEEP_INTERVAL);
+    loop {
+        ticks.tick().await;
+        for session in gateway.sessions.borrow().idle(gateway.idle_limit()) {
+            let gateway = gateway.clone();
+            spawn_local(async move { close(&gateway, &session, "idle").await.is_ok() });
+        }
+    }
+}
+
+/// The TRACE trust record of a session; it names the session's claim by digest and echoes the caller's challenge.
+///
+/// # Errors
+/// As [`issue`].
+pub async fn trust_record(gateway: &Gateway, found: &Find, nonce: Option<&str>) -> Result<Vec<u8>, Code> {
+    let bytes = match found {
+        Find::Open(session) => issue(gateway, session).await?.0,
+        Find::Closed(closed) => recall::claim(gateway, closed.number, &closed.claim).await?,
+    };
+    let claim = SignedClaim::parse(&bytes).map_err(|_| Code::Internal)?;
+    let record = TrustRecord::about(&claim, facts::record_context(gateway, nonce), &gateway.key.public());
+    let signed = gateway.key.sign_record(&record).map_err(|_| Code::Internal)?;
+    signed.bytes().map_err(|_| Code::Internal)
+}
+
+/// Evidence of this boot, bound to the caller's challenge. `nonce` has passed [`check_nonce`].
+pub fn attestation(gateway: &Gateway, nonce: &str) -> String {
+    let challenge = challenge_x(&gateway.boot.x, &b64u::decode(nonce).unwrap_or_default());
+    let text = |text: &str| Json::String(text.to_owned());
+    let evidence = &gateway.boot.evidence;
+    Json::from([
+        ("platform", text(evidence.platform.as_str())),
+        ("measurement", text(&evidence.measurement.to_string())),
+        ("firmware_version", evidence.firmware_version.as_deref().map_or(Json::Null, text)),
+        ("generated_at", text(&evidence.generated_at.to_string())),
+        ("hardware_evidence", Json::Null),
+        ("note", text("software only: nothing but this process vouches for these values")),
+        ("boot", gateway.boot.binding.clone()),
+        ("boot_x", text(&gateway.boot.x.hex())),
+        ("public_key", text(&gateway.key.public().x())),
+        ("nonce", text(nonce)),
+        ("binding", text(&nonce_text(&binding(&gateway.key.public().thumbprint(), &challenge)))),
+    ])
+    .sorted_ascii()
+}
+
+/// A challenge is 16 to 64 bytes in canonical base64url without padding.
+///
+/// # Errors
+/// What it should be, as text.
+pub fn check_nonce(nonce: &str) -> Result<(), String> {
+    match b64u::decode(nonce) {
+        Some(bytes) if limits::NONCE_BYTES.contains(&bytes.len()) => Ok(()),
+        _ => Err("nonce must be 16 to 64 bytes in base64url without padding".to_owned()),
+    }
+}

@@ -1,0 +1,151 @@
+//! The control stream: the boot bundle in, lifecycle, counters and log events out.
+
+use std::rc::Rc;
+
+use tokio::io::{ReadHalf, WriteHalf};
+use tokio::sync::mpsc;
+use tokio::task::spawn_local;
+use tokio::time::{MissedTickBehavior, interval};
+use wire::{ControlEvent, ControlRequest, Document, RefusalCode};
+
+use crate::boot;
+use crate::claims;
+use crate::document::refusal;
+use crate::events::Events;
+use crate::gateway::Gateway;
+use crate::limits;
+use crate::serve::Enclave;
+use crate::transport::{BoxStream, Callback};
+
+/// Answers that wait for the writer; the host sends one request at a time.
+const REPLIES: usize = 4;
+
+/// Serves the control stream until it ends or the enclave was told to stop.
+pub async fn serve(enclave: &Rc<Enclave>, stream: BoxStream, callback_port: u32) {
+    let callback = enclave.address.callback(callback_port);
+    let events = Rc::new(Events::default());
+    let (reader, writer) = tokio::io::split(stream);
+    let (replies, receiver) = mpsc::channel(REPLIES);
+    let writer = spawn_local(write(writer, receiver, enclave.clone(), events.clone()));
+    read(enclave, reader, &replies, &callback, &events).await;
+    drop(replies);
+    let _ = writer.await;
+}
+
+async fn read(
+    enclave: &Rc<Enclave>,
+    mut reader: ReadHalf<BoxStream>,
+    replies: &mpsc::Sender<ControlEvent>,
+    callback: &Callback,
+    events: &Rc<Events>,
+) {
+    // A frame that cannot be read ends the stream, and with it the enclave: nothing after it can be believed.
+    while let Ok(request) = wire::read::<ControlRequest>(&mut reader).await {
+        let stop = matches!(request, ControlRequest::Shutdown);
+        let reply = match request {
+            ControlRequest::Boot(bundle) => boot_once(enclave, &bundle, callback, events),
+            ControlRequest::Check(bundle) => match boot::check(&bundle) {
+                Ok(report) => ControlEvent::Checked(report),
+                Err(refusal) => ControlEvent::Refused(refusal),
+            },
+            ControlRequest::HashDefinition(json) => match boot::hash_definition(&json.0) {
+                Ok(hash) => ControlEvent::DefinitionHash(*hash.bytes()),
+                Err(refusal) => ControlEvent::Refused(refusal),
+            },
+            ControlRequest::Shutdown => {
+                let sessions_closed = match enclave.gateway.get() {
+                    Some(gateway) => shutdown(gateway).await,
+                    None => 0,
+                };
+                ControlEvent::Stopped { sessions_closed }
+            }
+        };
+        if replies.send(reply).await.is_err() || stop {
+            return;
+        }
+    }
+}
+
+fn boot_once(
+    enclave: &Rc<Enclave>,
+    bundle: &wire::BootBundle,
+    callback: &Callback,
+    events: &Rc<Events>,
+) -> ControlEvent {
+    if enclave.gateway.get().is_some() {
+        let expected = "one boot bundle per boot; start a new enclave for another";
+        return ControlEvent::Refused(refusal(
+            RefusalCode::State,
+            &Document::None,
+            "",
+            "a second boot bundle",
+            expected,
+        ));
+    }
+    match boot::boot(bundle, callback, events) {
+        Ok((gateway, report)) => {
+            spawn_local(claims::sweep(gateway.clone()));
+            let _ = enclave.gateway.set(gateway);
+            ControlEvent::Booted(report)
+        }
+        Err(refusal) => ControlEvent::Refused(refusal),
+    }
+}
+
+/// Calls in flight finish, then every session is closed and its final claim stored.
+async fn shutdown(gateway: &Rc<Gateway>) -> u64 {
+    gateway.stopping.set(true);
+    let sessions = gateway.sessions.borrow().all();
+    let _ = tokio::time::timeout(limits::SHUTDOWN_GRACE, async {
+        for session in &sessions {
+            session.quiet().await;
+        }
+    })
+    .await;
+    let closing: Vec<_> = sessions
+        .into_iter()
+        .map(|session| {
+            let gateway = gateway.clone();
+            spawn_local(async move { claims::close(&gateway, &session, "gateway stopped").await.is_ok() })
+        })
+        .collect();
+    let mut closed = 0;
+    for task in closing {
+        closed += u64::from(task.await.unwrap_or(false));
+    }
+    closed
+}
+
+/// Writes replies first, then log events, and counters when they changed.
+async fn write(
+    mut writer: WriteHalf<BoxStream>,
+    mut replies: mpsc::Receiver<ControlEvent>,
+    enclave: Rc<Enclave>,
+    events: Rc<Events>,
+) {
+    let mut ticks = interval(limits::COUNTERS_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut last = wire::Counters::default();
+    loop {
+        let event = tokio::select! {
+            biased;
+            reply = replies.recv() => match reply {
+                Some(reply) => reply,
+                None => return,
+            },
+            event = events.next() => ControlEvent::Log(event),
+            _ = ticks.tick() => {
+                let Some(gateway) = enclave.gateway.get() else { continue };
+                let counters = gateway.counters();
+                if counters == last {
+                    continue;
+                }
+                last.clone_from(&counters);
+                ControlEvent::Counters(counters)
+            }
+        };
+        if wire::write(&mut writer, &event).await.is_err() {
+            return;
+        }
+    }
+}

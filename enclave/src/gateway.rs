@@ -1,0 +1,172 @@
+//! One booted gateway: what was loaded, what is running, and the ways records come to be.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use claim::bootlog::RecordKind;
+use claim::entry::{Draft, EntryType, PolicyDecision, SealedEntry};
+use claim::json::Json;
+use claim::key::Key;
+use claim::names::check_id;
+use claim::profile::EnforcementMode;
+use claim::time::Timestamp;
+
+use crate::audit::{Audit, Ticket};
+use crate::boot::Boot;
+use crate::catalog::Catalog;
+use crate::config::Config;
+use crate::error::Code;
+use crate::events::Events;
+use crate::policy::Policy;
+use crate::random;
+use crate::session::{Session, Sessions, Source};
+use crate::upstream::Upstreams;
+
+/// Wall time as the host gave it at boot, advanced by the monotonic clock alone.
+pub struct Clock {
+    wall: Timestamp,
+    since: Instant,
+}
+
+impl Clock {
+    /// A clock that shows this time now.
+    pub fn starting_at(wall: Timestamp) -> Self {
+        Self { wall, since: Instant::now() }
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Timestamp {
+        let elapsed = i64::try_from(self.since.elapsed().as_micros()).unwrap_or(i64::MAX);
+        Timestamp::from_micros(self.wall.micros().saturating_add(elapsed))
+    }
+}
+
+/// Everything that serving a request needs.
+pub struct Gateway {
+    /// The configuration.
+    pub config: Config,
+    /// The approved tools.
+    pub catalog: Catalog,
+    /// The compiled policies.
+    pub policy: Policy,
+    /// The key of this boot.
+    pub key: Rc<Key>,
+    /// What identifies this boot.
+    pub boot: Boot,
+    /// Wall time.
+    pub clock: Clock,
+    /// The boot log.
+    pub audit: Rc<Audit>,
+    /// Open and closed sessions.
+    pub sessions: RefCell<Sessions>,
+    /// Tool servers.
+    pub upstreams: Upstreams,
+    /// What the host learns.
+    pub events: Rc<Events>,
+    /// Set at shutdown: nothing new is admitted.
+    pub stopping: Cell<bool>,
+}
+
+/// How a caller names its session.
+#[derive(Clone, Debug)]
+pub struct SessionRef {
+    /// The id.
+    pub id: String,
+    /// Where it came from.
+    pub source: Source,
+    /// The caller's challenge, which the first entry commits to.
+    pub challenge: Option<String>,
+}
+
+impl Gateway {
+    /// The open session that the caller names; a new one if there is none.
+    ///
+    /// # Errors
+    /// [`Code::SessionLimit`], [`Code::SessionClosing`], [`Code::SessionHalted`], [`Code::InvalidParams`] for a
+    /// malformed id.
+    pub fn session(&self, wanted: &SessionRef) -> Result<Rc<Session>, Code> {
+        if let Some(session) = self.sessions.borrow().open(&wanted.id) {
+            let state = session.state.borrow();
+            if state.halted {
+                return Err(Code::SessionHalted);
+            }
+            if state.closing || state.ended {
+                return Err(Code::SessionClosing);
+            }
+            drop(state);
+            return Ok(session);
+        }
+        check_id(&wanted.id).map_err(|_| Code::InvalidParams)?;
+        let session = self.sessions.borrow_mut().create(&wanted.id)?;
+        let detail = self.start_detail(&session, wanted);
+        let start = Draft {
+            entry_type: EntryType::SessionStart,
+            policy_decision: Some(PolicyDecision::NotApplicable),
+            response_inspection_result: Some("n/a"),
+            session_sensitivity_after: Some("public"),
+            detail: Some(&detail),
+            ..Draft::default()
+        };
+        if let Err(error) = self.record(&session, &start) {
+            self.sessions.borrow_mut().remove(&session);
+            return Err(error);
+        }
+        Ok(session)
+    }
+
+    /// `session_start.detail`: what the chain's root, and with it the hardware quote, commits to.
+    fn start_detail(&self, session: &Session, wanted: &SessionRef) -> Json {
+        let text = |text: &str| Json::String(text.to_owned());
+        Json::from([
+            ("boot", text(&self.boot.x.hex())),
+            ("policy_bundle_hash", text(&self.policy.bundle_hash().prefixed())),
+            ("catalog_hash", text(&self.catalog.hash().prefixed())),
+            ("config_hash", text(&self.boot.config_hash.prefixed())),
+            ("enforcement_mode", text(EnforcementMode::from(self.config.attestation.enforcement_mode).as_str())),
+            ("durability", text(self.config.audit.durability.as_str())),
+            ("time_source", text("host")),
+            ("session_number", Json::Int(i64::try_from(session.number).unwrap_or(i64::MAX))),
+            ("session_id_source", text(wanted.source.as_str())),
+            ("challenge", wanted.challenge.as_deref().map_or(Json::Null, text)),
+        ])
+    }
+
+    /// Seals an entry into a session's chain and adds it to the boot log. Ids, session and time are filled in here.
+    ///
+    /// # Errors
+    /// [`Code::Internal`] when the kernel gives no random bytes.
+    pub fn record(&self, session: &Session, draft: &Draft<'_>) -> Result<(SealedEntry, Ticket), Code> {
+        let entry_id = random::uuid().map_err(|_| Code::Internal)?;
+        let draft = Draft { entry_id: &entry_id, timestamp_utc: self.clock.now(), session_id: &session.id, ..*draft };
+        let mut state = session.state.borrow_mut();
+        let sealed = state.seal(&draft);
+        let ticket = self.audit.push(RecordKind::Entry, session.number, &sealed.bytes);
+        state.recorded_in(&ticket);
+        state.used = Instant::now();
+        Ok((sealed, ticket))
+    }
+
+    /// Sends what waits in the log and waits for it.
+    ///
+    /// # Errors
+    /// [`Code::AuditUnavailable`].
+    pub async fn stored(&self, ticket: &Ticket) -> Result<(), Code> {
+        let stored = ticket.stored().await;
+        if stored.is_err() {
+            self.events.audit_unavailable();
+        }
+        stored
+    }
+
+    /// How long a session may be idle.
+    pub fn idle_limit(&self) -> Duration {
+        Duration::from_secs(self.config.limits.session_idle_seconds)
+    }
+
+    /// Counters for the host.
+    pub fn counters(&self) -> wire::Counters {
+        let (open, total) = self.sessions.borrow().counts();
+        self.events.counters(open, total, self.audit.acknowledged())
+    }
+}

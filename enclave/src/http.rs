@@ -1,0 +1,128 @@
+//! Bodies of HTTP messages, bounded while they stream.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Response, StatusCode};
+use tokio::sync::mpsc;
+
+/// Why a body was not read.
+#[derive(Debug)]
+pub enum BodyError {
+    /// More bytes than the cap.
+    TooLarge,
+    /// The peer broke off.
+    Broken(hyper::Error),
+}
+
+/// The whole body, at most `cap` bytes; memory grows with what arrives, never with what is announced.
+///
+/// # Errors
+/// See [`BodyError`].
+pub async fn collect(mut body: Incoming, cap: usize) -> Result<Bytes, BodyError> {
+    if body.size_hint().lower() > cap as u64 {
+        return Err(BodyError::TooLarge);
+    }
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(BodyError::Broken)?.into_data() else { continue };
+        if first.len() + rest.len() + data.len() > cap {
+            return Err(BodyError::TooLarge);
+        }
+        if first.is_empty() {
+            first = data;
+        } else {
+            rest.extend_from_slice(&data);
+        }
+    }
+    if rest.is_empty() {
+        return Ok(first);
+    }
+    let mut whole = BytesMut::with_capacity(first.len() + rest.len());
+    whole.extend_from_slice(&first);
+    whole.extend_from_slice(&rest);
+    Ok(whole.freeze())
+}
+
+/// The body of an answer.
+pub enum Body {
+    /// All there is.
+    Whole(Option<Bytes>),
+    /// Pieces as they come; a dropped sender without [`Piece::End`] breaks the answer off.
+    Stream(mpsc::Receiver<Piece>),
+}
+
+/// A piece of a streamed answer.
+pub enum Piece {
+    /// Bytes.
+    Data(Bytes),
+    /// The answer is complete.
+    End,
+}
+
+/// A streamed answer was broken off.
+#[derive(Debug, thiserror::Error)]
+#[error("answer was broken off")]
+pub struct BrokenOff;
+
+impl From<Infallible> for BrokenOff {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Stream(receiver) => match receiver.poll_recv(context) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Some(Piece::Data(bytes))) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                Poll::Ready(Some(Piece::End)) => {
+                    receiver.close();
+                    Poll::Ready(None)
+                }
+                Poll::Ready(None) => Poll::Ready(Some(Err(BrokenOff))),
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Stream(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// An answer with a JSON body.
+pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
+    let body: Bytes = body.into();
+    let mut response = Response::new(Body::Whole(Some(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// An answer without a body.
+pub fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::Whole(None));
+    *response.status_mut() = status;
+    response
+}

@@ -1,0 +1,32 @@
+//! Sizes, counts and times that are not in the configuration, each with its reason.
+
+use std::time::Duration;
+
+/// Streams waiting for their first frame or being served. A host that opens more only harms itself.
+pub const MAX_STREAMS: usize = 20_000;
+/// How long a stream may take to say what it is for.
+pub const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the host may take to answer a stream that the enclave opened.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Head of one HTTP message. Hyper refuses more with 431.
+pub const MAX_HEAD_BYTES: usize = 64 << 10;
+/// A batch is closed at this size even if more records wait, well under the wire's limit.
+pub const BATCH_BYTES: usize = 8 << 20;
+/// Pause between attempts to reach a store that failed.
+pub const STORE_RETRY: Duration = Duration::from_millis(200);
+/// Idle sessions are looked for this often.
+pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Counters are sent to the host this often while they change.
+pub const COUNTERS_INTERVAL: Duration = Duration::from_secs(1);
+/// Log events that wait for a slow host; more are counted and dropped.
+pub const MAX_LOG_EVENTS: usize = 1024;
+/// Calls in flight get this long at shutdown before their sessions are closed under them.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+/// Distinct pairs of compliance domains kept per session for the claim's call graph.
+pub const MAX_BOUNDARY_PAIRS: usize = 64;
+/// Length of a caller's challenge in bytes (`GET /attestation?nonce=`).
+pub const NONCE_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
+/// One event of a tool server's event stream, beyond the cap on the whole answer.
+pub const MAX_UPSTREAM_IDLE: Duration = Duration::from_secs(30);
+/// Seconds that boot evidence counts as fresh.
+pub const ATTESTATION_VALIDITY_SECONDS: u64 = 86_400;

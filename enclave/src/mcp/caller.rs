@@ -1,0 +1,190 @@
+//! Who calls, in which session and workflow, and what of the parameters is forwarded.
+
+use std::cell::OnceCell;
+
+use claim::names::check_id;
+use hyper::header::{HeaderMap, HeaderName};
+
+use super::envelope::Problem;
+use super::members::{Members, push_member};
+use super::receipt::{META_PREFIX, Place, SEED_KEY};
+use super::{SESSION_HEADER, VERSION_HEADER, text_of};
+use crate::error::Code;
+use crate::gateway::SessionRef;
+use crate::random;
+use crate::session::Source;
+
+const CMCP_SESSION: HeaderName = HeaderName::from_static("x-cmcp-session");
+const CMCP_WORKFLOW: HeaderName = HeaderName::from_static("x-cmcp-workflow");
+
+/// A caller, as far as it says who it is.
+pub(super) struct Caller {
+    pub(super) session: SessionRef,
+    pub(super) workflow_id: String,
+    pub(super) place: Place,
+    /// Parameters to forward: as received, without what is ours.
+    pub(super) forward: String,
+}
+
+impl Caller {
+    /// Ids are taken from `_meta`, then headers, then the seed's `_cmcp`, then the MCP session, then the connection.
+    pub(super) fn identify(
+        params: &Members<'_>,
+        headers: &HeaderMap,
+        connection: &OnceCell<String>,
+    ) -> Result<Self, Problem> {
+        let meta = inner(params, "_meta")?;
+        let seed = inner(params, SEED_KEY)?;
+        let session = session(meta.as_ref(), seed.as_ref(), headers, connection)?;
+        check_id(&session.id).map_err(|error| Problem::new(Code::InvalidParams, format!("session_id: {error}")))?;
+        let workflow_id = workflow(meta.as_ref(), seed.as_ref(), headers)?;
+        if !workflow_id.is_empty() {
+            check_id(&workflow_id)
+                .map_err(|error| Problem::new(Code::InvalidParams, format!("workflow_id: {error}")))?;
+        }
+        let in_mcp = headers.contains_key(SESSION_HEADER) || headers.contains_key(VERSION_HEADER);
+        let place = if in_mcp && seed.is_none() { Place::Meta } else { Place::Seed };
+        Ok(Self { session, workflow_id, place, forward: forward(params, meta.as_ref()) })
+    }
+}
+
+fn session(
+    meta: Option<&Members<'_>>,
+    seed: Option<&Members<'_>>,
+    headers: &HeaderMap,
+    connection: &OnceCell<String>,
+) -> Result<SessionRef, Problem> {
+    let challenge = match (member(meta, "io.cmcp/challenge")?, member(seed, "challenge")?) {
+        (Some(challenge), _) | (None, Some(challenge)) => {
+            check_id(&challenge).map_err(|error| Problem::new(Code::InvalidParams, format!("challenge: {error}")))?;
+            Some(challenge)
+        }
+        (None, None) => None,
+    };
+    let named = |id: String, source: Source| Ok(SessionRef { id, source, challenge: challenge.clone() });
+    if let Some(id) = member(meta, "io.cmcp/session_id")? {
+        return named(id, Source::Meta);
+    }
+    if let Some(id) = header(headers, &CMCP_SESSION)? {
+        return named(id, Source::Header);
+    }
+    if let Some(id) = member(seed, "session_id")? {
+        return named(id, Source::Seed);
+    }
+    if let Some(id) = header(headers, &SESSION_HEADER)? {
+        return named(id, Source::McpSession);
+    }
+    if connection.get().is_none() {
+        let id = random::uuid().map_err(|_| Problem::new(Code::Internal, "no random bytes"))?;
+        let _ = connection.set(id);
+    }
+    named(connection.get().cloned().unwrap_or_default(), Source::Connection)
+}
+
+fn workflow(meta: Option<&Members<'_>>, seed: Option<&Members<'_>>, headers: &HeaderMap) -> Result<String, Problem> {
+    if let Some(id) = member(meta, "io.cmcp/workflow_id")? {
+        return Ok(id);
+    }
+    if let Some(id) = header(headers, &CMCP_WORKFLOW)? {
+        return Ok(id);
+    }
+    Ok(member(seed, "workflow_id")?.unwrap_or_default())
+}
+
+/// The members of an object among the parameters.
+fn inner<'a>(params: &Members<'a>, key: &str) -> Result<Option<Members<'a>>, Problem> {
+    let Some(value) = params.find(key) else { return Ok(None) };
+    Members::parse(value.get())
+        .map(Some)
+        .map_err(|error| Problem::new(Code::InvalidParams, format!("{key} must be an object: {error}")))
+}
+
+fn member(members: Option<&Members<'_>>, key: &str) -> Result<Option<String>, Problem> {
+    members.map_or(Ok(None), |members| text_of(members, key))
+}
+
+fn header(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    match (value.to_str(), values.next()) {
+        (Ok(text), None) => Ok(Some(text.to_owned())),
+        _ => Err(Problem::new(Code::InvalidParams, format!("header {name} must be given once, in ASCII"))),
+    }
+}
+
+/// The parameters without `_cmcp`, and `_meta` without keys of ours.
+fn forward(params: &Members<'_>, meta: Option<&Members<'_>>) -> String {
+    let ours = |key: &str| key.starts_with(META_PREFIX);
+    let mut text = String::from("{");
+    for (key, value) in params.iter().filter(|(key, _)| *key != SEED_KEY) {
+        match meta.filter(|meta| key == "_meta" && meta.iter().any(|(key, _)| ours(key))) {
+            None => push_member(&mut text, key, value.get()),
+            Some(meta) if meta.iter().all(|(key, _)| ours(key)) => {}
+            Some(meta) => push_member(&mut text, key, &meta.without(ours)),
+        }
+    }
+    text.push('}');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::OnceCell;
+
+    use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+
+    use super::Caller;
+    use crate::mcp::members::Members;
+    use crate::mcp::receipt::Place;
+    use crate::session::Source;
+
+    fn identify(params: &str, headers: &[(&'static str, &'static str)]) -> Caller {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        Caller::identify(&Members::parse(params).unwrap(), &map, &OnceCell::new()).ok().unwrap()
+    }
+
+    #[test]
+    fn the_order_of_ids_is_fixed() {
+        let all = r#"{"_meta":{"io.cmcp/session_id":"m"},"_cmcp":{"session_id":"s","workflow_id":"w"}}"#;
+        let caller = identify(all, &[("x-cmcp-session", "h"), ("mcp-session-id", "l")]);
+        assert_eq!((caller.session.id.as_str(), caller.session.source), ("m", Source::Meta));
+        assert_eq!(caller.workflow_id, "w");
+        let seed = r#"{"_cmcp":{"session_id":"s"}}"#;
+        assert_eq!(identify(seed, &[("x-cmcp-session", "h")]).session.id, "h");
+        assert_eq!(identify(seed, &[("mcp-session-id", "l")]).session.id, "s");
+        assert_eq!(identify("{}", &[("mcp-session-id", "l")]).session.id, "l");
+        assert_eq!(identify("{}", &[]).session.source, Source::Connection);
+        assert_eq!(identify("{}", &[("mcp-session-id", "l")]).place, Place::Meta);
+        assert_eq!(identify(seed, &[("mcp-session-id", "l")]).place, Place::Seed);
+    }
+
+    #[test]
+    fn what_is_ours_is_not_forwarded_and_the_rest_is_untouched() {
+        let params = r#"{"name":"t","_cmcp":{},"arguments":{ "x" : 1.0 },"_meta":{"io.cmcp/session_id":"s","progressToken": 7}}"#;
+        assert_eq!(
+            identify(params, &[]).forward,
+            r#"{"name":"t","arguments":{ "x" : 1.0 },"_meta":{"progressToken":7}}"#
+        );
+        assert_eq!(identify(r#"{"_meta":{"io.cmcp/session_id":"s"}}"#, &[]).forward, "{}");
+        assert_eq!(identify(r#"{"_meta":{ "a":1 }}"#, &[]).forward, r#"{"_meta":{ "a":1 }}"#);
+    }
+
+    #[test]
+    fn malformed_ids_are_refused() {
+        for params in [
+            r#"{"_cmcp":{"session_id":"a b"}}"#,
+            r#"{"_cmcp":{"session_id":""}}"#,
+            r#"{"_cmcp":{"session_id":7}}"#,
+            r#"{"_cmcp":[]}"#,
+            r#"{"_cmcp":{"workflow_id":"é"}}"#,
+        ] {
+            assert!(
+                Caller::identify(&Members::parse(params).unwrap(), &HeaderMap::new(), &OnceCell::new()).is_err(),
+                "{params}"
+            );
+        }
+    }
+}

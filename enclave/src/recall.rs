@@ -1,0 +1,61 @@
+//! Reading records back from the host's store. What comes back is the host's word until it is checked.
+
+use claim::Digest;
+use claim::bootlog::{Batch, RecordKind};
+use wire::{EnclaveOpen, OpenAnswer, RecallItem, WireError};
+
+use crate::error::Code;
+use crate::gateway::Gateway;
+use crate::session::Issued;
+use crate::transport::BoxStream;
+
+/// Batches of this boot that hold records of one session, in order.
+pub struct Recall(BoxStream);
+
+impl Recall {
+    /// Asks the store for the batches from `first` to `last` that hold records of session `session`.
+    ///
+    /// # Errors
+    /// [`Code::AuditUnavailable`].
+    pub async fn open(gateway: &Gateway, session: u64, (first, last): (u64, u64)) -> Result<Self, Code> {
+        let open = EnclaveOpen::Recall { boot_id: gateway.boot.id, first, last, session };
+        let stream = async {
+            let mut stream = gateway.boot.callback.open().await?;
+            wire::write(&mut stream, &open).await?;
+            match wire::read(&mut stream).await? {
+                OpenAnswer::Ready => Ok(stream),
+                OpenAnswer::Refused(_) => Err(WireError::Closed),
+            }
+        };
+        stream.await.map(Self).map_err(|_| Code::AuditUnavailable)
+    }
+
+    /// The bytes of the next batch.
+    ///
+    /// # Errors
+    /// [`Code::AuditUnavailable`] when the stream breaks off.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Code> {
+        match wire::read(&mut self.0).await {
+            Ok(RecallItem::Batch(bytes)) => Ok(Some(bytes.0)),
+            Ok(RecallItem::End) => Ok(None),
+            Ok(RecallItem::Failed(_)) | Err(_) => Err(Code::AuditUnavailable),
+        }
+    }
+}
+
+/// The bytes of an issued claim, checked against the digest kept of it.
+///
+/// # Errors
+/// [`Code::AuditUnavailable`], [`Code::AuditMismatch`].
+pub async fn claim(gateway: &Gateway, session: u64, issued: &Issued) -> Result<Vec<u8>, Code> {
+    let batch = issued.ticket.batch();
+    let mut recall = Recall::open(gateway, session, (batch, batch)).await?;
+    let bytes = recall.next().await?.ok_or(Code::AuditMismatch)?;
+    let batch = Batch::parse(&bytes).map_err(|_| Code::AuditMismatch)?;
+    batch
+        .records()
+        .filter(|record| record.kind == RecordKind::Claim && record.session == session)
+        .find(|record| Digest::of(record.bytes) == issued.digest)
+        .map(|record| record.bytes.to_vec())
+        .ok_or(Code::AuditMismatch)
+}

@@ -1,0 +1,115 @@
+//! Streams from the host: which kinds there are, how many, and what becomes of each.
+
+mod inbound;
+mod routes;
+
+use std::cell::{Cell, OnceCell};
+use std::rc::Rc;
+
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+use wire::{HostOpen, OpenAnswer, OpenRefusal};
+
+use crate::control;
+use crate::gateway::Gateway;
+use crate::limits;
+use crate::transport::{Address, BoxStream, Listener};
+
+pub use self::routes::ENDPOINTS;
+
+/// The enclave process: before its boot bundle, and after.
+pub struct Enclave {
+    /// Where it listens.
+    pub address: Address,
+    /// Set once, by the boot bundle.
+    pub gateway: OnceCell<Rc<Gateway>>,
+    control: Cell<bool>,
+    streams: Cell<usize>,
+    connections: Cell<usize>,
+    stop: Notify,
+}
+
+impl Enclave {
+    /// An enclave that waits for its control stream.
+    pub fn new(address: Address) -> Rc<Self> {
+        Rc::new(Self {
+            address,
+            gateway: OnceCell::new(),
+            control: Cell::new(false),
+            streams: Cell::new(0),
+            connections: Cell::new(0),
+            stop: Notify::new(),
+        })
+    }
+
+    /// Serves streams until the control stream has ended.
+    pub async fn run(self: Rc<Self>, listener: Listener) {
+        loop {
+            tokio::select! {
+                () = self.stop.notified() => return,
+                accepted = listener.accept() => match accepted {
+                    Ok(stream) if self.streams.get() < limits::MAX_STREAMS => {
+                        spawn_local(self.clone().stream(stream));
+                    }
+                    // Out of descriptors, or the host opens streams without end: let others finish first.
+                    Ok(_) | Err(_) => tokio::task::yield_now().await,
+                },
+            }
+        }
+    }
+
+    async fn stream(self: Rc<Self>, mut stream: BoxStream) {
+        let _count = Counted::one(&self.streams);
+        let Ok(Ok(open)) = timeout(limits::OPEN_TIMEOUT, wire::read::<HostOpen>(&mut stream)).await else { return };
+        let admitted = match open {
+            HostOpen::Control { .. } if self.control.replace(true) => Err(OpenRefusal::ControlTaken),
+            HostOpen::Control { .. } => Ok(()),
+            HostOpen::Inbound => self.admit_inbound(),
+        };
+        if let Err(refusal) = admitted {
+            let _ = wire::write(&mut stream, &OpenAnswer::Refused(refusal)).await;
+            return;
+        }
+        if wire::write(&mut stream, &OpenAnswer::Ready).await.is_err() && open == HostOpen::Inbound {
+            return;
+        }
+        match open {
+            HostOpen::Control { callback_port } => {
+                control::serve(&self, stream, callback_port).await;
+                // Without its control stream nothing can stop this boot in order; fail closed.
+                self.stop.notify_one();
+            }
+            HostOpen::Inbound => {
+                let _count = Counted::one(&self.connections);
+                if let Some(gateway) = self.gateway.get() {
+                    inbound::serve(gateway.clone(), stream).await;
+                }
+            }
+        }
+    }
+
+    fn admit_inbound(&self) -> Result<(), OpenRefusal> {
+        let gateway = self.gateway.get().ok_or(OpenRefusal::NotBooted)?;
+        if self.connections.get() >= gateway.config.limits.max_connections || gateway.stopping.get() {
+            return Err(OpenRefusal::Busy);
+        }
+        Ok(())
+    }
+}
+
+/// One of something, until it is dropped.
+struct Counted<'a>(&'a Cell<usize>);
+
+impl<'a> Counted<'a> {
+    fn one(count: &'a Cell<usize>) -> Self {
+        count.set(count.get().saturating_add(1));
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
