@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use wire::{BootReport, Counters, Enforcement, LogEvent, Provider, StoreFailure};
 
-use crate::documents::Catalog;
+use crate::documents::{Catalog, Origin};
 use crate::limits;
 use crate::report::{Reporter, hex, sha256};
 
@@ -34,9 +34,14 @@ pub fn loaded(reporter: Reporter, report: &BootReport) {
         &format!("catalog loaded: {} tools, {catalog}", report.tools),
         json!({ "catalog_hash": catalog, "tools": report.tools }),
     );
-    for warning in &report.warnings {
-        reporter.warn("warning", &format!("warning: {}", warning.0), json!({}));
-    }
+}
+
+/// Where to read what the authors of the documents should reconsider.
+pub fn warnings(reporter: Reporter, report: &BootReport, origin: &Origin) {
+    let (Origin::Files { config, .. }, count @ 1..) = (origin, report.warnings.len()) else { return };
+    let text = format!("{count} warnings about the documents; see host check --config {}", config.display());
+    let warnings: Vec<_> = report.warnings.iter().map(|warning| warning.0.as_str()).collect();
+    reporter.warn("warnings", &text, json!({ "warnings": warnings }));
 }
 
 /// As in the configuration.

@@ -67,6 +67,8 @@ pub const EXTEND_BELOW: u64 = 1 << 20;
 pub const INDEX_STRIDE: u64 = 256 << 10;
 /// Points in the recall index.
 pub const INDEX_POINTS: usize = 4096;
+/// Bytes of batches that one read takes.
+pub const RECORDS_BUFFER: usize = 128 << 10;
 /// Sessions named by one batch.
 pub const BATCH_SESSIONS: usize = 1 << 20;
 /// For the enclave to take the next item of a recall.

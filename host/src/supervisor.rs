@@ -160,6 +160,7 @@ impl Supervisor {
         let address: SocketAddr = self.listener.local_addr()?;
         events::loaded(self.reporter, report);
         self.reporter.info("listening", &format!("listening on {address}"), json!({ "address": address.to_string() }));
+        events::warnings(self.reporter, report, &self.documents.origin);
         self.reporter.hint(&hints::first_steps(address, &self.documents, report));
         Ok(())
     }

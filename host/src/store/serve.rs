@@ -1,6 +1,6 @@
 //! The store's end of a records or recall stream, on a thread of its own: a disk that is slow stops nothing else.
 
-use std::io::{Read, Write};
+use std::io::{BufReader, Read, Write};
 
 use wire::{
     Append, AppendAnswer, Blob, OpenAnswer, OpenRefusal, RecallItem, StoreFailure, StorePosition, WireError, blocking,
@@ -8,6 +8,7 @@ use wire::{
 
 use super::disk::Disk;
 use super::{Recall, Store};
+use crate::limits;
 
 impl<D: Disk> Store<D> {
     /// Serves a records stream until it ends: the answer, the position, then one answer for each batch. Gives the failure
@@ -28,15 +29,17 @@ impl<D: Disk> Store<D> {
             }
             Err(refusal) => return blocking::write(stream, &OpenAnswer::Refused(refusal)).map(|()| None),
         }
+        // A usual batch and its header in one read.
+        let mut stream = BufReader::with_capacity(limits::RECORDS_BUFFER, stream);
         loop {
-            let append: Append = match blocking::read(stream) {
+            let append: Append = match blocking::read(&mut stream) {
                 Err(WireError::Closed) => return Ok(None),
                 other => other?,
             };
             match self.append(boot_id, &append) {
-                Ok(()) => blocking::write(stream, &AppendAnswer::Stored { batch: append.batch })?,
+                Ok(()) => blocking::write(stream.get_mut(), &AppendAnswer::Stored { batch: append.batch })?,
                 Err(failure) => {
-                    blocking::write(stream, &AppendAnswer::Failed(failure))?;
+                    blocking::write(stream.get_mut(), &AppendAnswer::Failed(failure))?;
                     return Ok(Some(failure));
                 }
             }

@@ -238,6 +238,45 @@ fn recall_of_an_empty_boot_is_empty() {
     assert_eq!(store.recall(BOOT, 0, u64::MAX, 0).unwrap().count(), 0);
 }
 
+/// The file that `proto/claim` publishes for readers: understood, and written byte for byte.
+#[test]
+fn the_published_segment() {
+    let published = include_bytes!("../../../proto/claim/vectors/segment.bin");
+    let disk = Memory::default();
+    disk.put(0, published.to_vec());
+    let head = open(disk.clone()).head().unwrap().unwrap();
+    let whole = disk.contents().remove(0).1;
+    assert!(published.starts_with(&whole) && whole.len() > 16);
+    let written = Memory::default();
+    let (store, _) = Store::open(written.clone(), Geometry::default()).unwrap();
+    store.begin(head.boot_id, 0).unwrap();
+    appends(&whole).iter().for_each(|append| store.append(head.boot_id, append).unwrap());
+    store.close().unwrap();
+    assert_eq!(written.contents(), [(0, whole)]);
+    assert_eq!(store.head().unwrap(), Some(head));
+}
+
+/// The frames of a segment as they were asked for.
+fn appends(segment: &[u8]) -> Vec<Append> {
+    let (mut appends, mut rest) = (Vec::new(), &segment[16..]);
+    while !rest.is_empty() {
+        let (length, after) = rest.split_first_chunk().unwrap();
+        let (frame, after) = after.split_at(8 + u32::from_le_bytes(*length) as usize);
+        let (count, body) = frame[8..].split_first_chunk().unwrap();
+        let (sessions, body) = body.split_at(8 * u32::from_le_bytes(*count) as usize);
+        let (signature, batch) = body.split_first_chunk().unwrap();
+        appends.push(Append {
+            batch: appends.len() as u64,
+            sync: true,
+            sessions: sessions.chunks(8).map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap())).collect(),
+            signature: *signature,
+            bytes: Blob(batch.to_vec()),
+        });
+        rest = after;
+    }
+    appends
+}
+
 #[test]
 fn real_files() {
     let folder = tempfile::tempdir().unwrap();
