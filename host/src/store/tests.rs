@@ -250,7 +250,9 @@ fn the_published_segment() {
     let written = Memory::default();
     let (store, _) = Store::open(written.clone(), Geometry::default()).unwrap();
     store.begin(head.boot_id, 0).unwrap();
-    appends(&whole).iter().for_each(|append| store.append(head.boot_id, append).unwrap());
+    for append in &appends(&whole) {
+        store.append(head.boot_id, append).unwrap();
+    }
     store.close().unwrap();
     assert_eq!(written.contents(), [(0, whole)]);
     assert_eq!(store.head().unwrap(), Some(head));
