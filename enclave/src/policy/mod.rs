@@ -120,7 +120,7 @@ impl Policy {
     }
 
     fn answer(&self, question: &Question<'_>) -> Option<Answer> {
-        let entities = self.requests.entities(question)?;
+        let entities = self.requests.entities(question, self.rules.read_principal(question.tool.index))?;
         let mut answer = Answer::default();
         for top in self.requests.tops(question.labels) {
             let request = self.requests.request(question, top)?;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cedar_policy::{ActionConstraint, Effect, EntityUid, PrincipalConstraint, ResourceConstraint};
-use cedar_policy_core::ast::{Expr, Literal, SlotEnv, ValueKind};
+use cedar_policy_core::ast::{self, Expr, ExprKind, Literal, SlotEnv, ValueKind, Var};
 use cedar_policy_core::evaluator::Evaluator;
 
 use super::Verdict;
@@ -29,9 +29,10 @@ pub(super) struct Rules {
 struct Rule {
     id: Arc<str>,
     effect: Effect,
-    condition: Expr,
-    /// Matches every call that its scope admits, whoever calls.
-    unconditional: bool,
+    /// What is left to evaluate for the tools that have the rule; nothing if it matches all their calls.
+    condition: Option<Expr>,
+    /// Whether the condition can look at the principal's attributes.
+    reads_principal: bool,
     advice: Vec<(String, String)>,
 }
 
@@ -54,28 +55,44 @@ impl Rules {
             let matching: Vec<usize> = matching.map(|(index, _)| index).collect();
             Arc::clone(shared.entry(matching).or_insert_with_key(|list| list.as_slice().into()))
         });
-        Self { tools: tools.collect(), all: policies.iter().map(rule).collect(), no_slots: SlotEnv::new() }
+        Self {
+            tools: tools.collect(),
+            all: policies.iter().map(|named| rule(named, shape)).collect(),
+            no_slots: SlotEnv::new(),
+        }
     }
 
     /// Evaluates the rules of a tool; all of them, since a failure of any denies.
     pub(super) fn ask(&self, tool: usize, evaluator: &Evaluator<'_>) -> Answer {
         let mut answer = Answer { asked: 1, ..Answer::default() };
         for (index, rule) in self.of(tool) {
-            let value = evaluator.interpret(&rule.condition, &self.no_slots).map(|value| value.value);
-            match (value, rule.effect) {
-                (Ok(ValueKind::Lit(Literal::Bool(false))), _) => {}
-                (Ok(ValueKind::Lit(Literal::Bool(true))), Effect::Permit) => answer.permits.push(index),
-                (Ok(ValueKind::Lit(Literal::Bool(true))), Effect::Forbid) => answer.forbids.push(index),
-                (Ok(_) | Err(_), _) => answer.failures.push(index),
+            match (self.satisfied(rule, evaluator), rule.effect) {
+                (Some(false), _) => {}
+                (Some(true), Effect::Permit) => answer.permits.push(index),
+                (Some(true), Effect::Forbid) => answer.forbids.push(index),
+                (None, _) => answer.failures.push(index),
             }
         }
         answer.denied = answer.permits.is_empty() || !answer.forbids.is_empty() || !answer.failures.is_empty();
         answer
     }
 
+    fn satisfied(&self, rule: &Rule, evaluator: &Evaluator<'_>) -> Option<bool> {
+        let Some(condition) = &rule.condition else { return Some(true) };
+        match evaluator.interpret(condition, &self.no_slots).map(|value| value.value) {
+            Ok(ValueKind::Lit(Literal::Bool(satisfied))) => Some(satisfied),
+            _ => None,
+        }
+    }
+
+    /// Whether any rule of a tool can look at the principal's attributes.
+    pub(super) fn read_principal(&self, tool: usize) -> bool {
+        self.of(tool).any(|(_, rule)| rule.reads_principal)
+    }
+
     /// Whether a permit can match the tool, and no forbid matches all its calls.
     pub(super) fn may_allow(&self, tool: usize) -> bool {
-        let forbidden = self.of(tool).any(|(_, rule)| rule.effect == Effect::Forbid && rule.unconditional);
+        let forbidden = self.of(tool).any(|(_, rule)| rule.effect == Effect::Forbid && rule.condition.is_none());
         !forbidden && self.of(tool).any(|(_, rule)| rule.effect == Effect::Permit)
     }
 
@@ -125,17 +142,41 @@ fn union(mut a: Vec<usize>, b: Vec<usize>) -> Vec<usize> {
     a
 }
 
-fn rule(named: &Named<'_>) -> Rule {
+fn rule(named: &Named<'_>, shape: &Shape) -> Rule {
     let policy = &named.policy;
-    let core: &cedar_policy_core::ast::Policy = policy.as_ref();
+    let core: &ast::Policy = policy.as_ref();
+    let condition = core.non_scope_constraints();
     let mut advice: Vec<_> = policy.annotations().filter(|(key, _)| *key != ID).collect();
     advice.sort_unstable();
     Rule {
         id: named.id.as_str().into(),
         effect: policy.effect(),
-        condition: core.condition(),
-        unconditional: !policy.has_non_scope_constraint() && policy.principal_constraint() == PrincipalConstraint::Any,
+        condition: if scope_is_decided(named, shape) { condition.cloned() } else { Some(core.condition()) },
+        reads_principal: condition
+            .is_some_and(|condition| condition.subexpressions().any(|part| names_principal(part, shape))),
         advice: advice.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+    }
+}
+
+/// Whether the scope says nothing more once [`can_match`] held: any caller, this very action.
+fn scope_is_decided(named: &Named<'_>, shape: &Shape) -> bool {
+    let caller = match named.policy.principal_constraint() {
+        PrincipalConstraint::Any => true,
+        PrincipalConstraint::Is(kind) => kind == shape.principal,
+        _ => false,
+    };
+    caller && !matches!(named.policy.action_constraint(), ActionConstraint::In(_))
+}
+
+/// An expression through which a condition can reach the principal: the variable, or an id that may be the principal's.
+fn names_principal(expr: &Expr, shape: &Shape) -> bool {
+    match expr.expr_kind() {
+        ExprKind::Var(variable) => *variable == Var::Principal,
+        ExprKind::Lit(Literal::EntityUID(uid)) => {
+            let principal: &ast::EntityType = shape.principal.as_ref();
+            uid.entity_type() == principal
+        }
+        _ => false,
     }
 }
 
@@ -146,9 +187,8 @@ fn can_match(named: &Named<'_>, shape: &Shape, resource: &EntityUid) -> bool {
         ActionConstraint::Any | ActionConstraint::In(_) => true,
     };
     let scope = match named.policy.resource_constraint() {
-        ResourceConstraint::Eq(uid) | ResourceConstraint::In(uid) | ResourceConstraint::IsIn(_, uid) => {
-            uid == *resource
-        }
+        ResourceConstraint::Eq(uid) | ResourceConstraint::In(uid) => uid == *resource,
+        ResourceConstraint::IsIn(kind, uid) => kind == shape.resource && uid == *resource,
         ResourceConstraint::Any => true,
         ResourceConstraint::Is(kind) => kind == shape.resource,
     };

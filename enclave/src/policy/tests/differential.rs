@@ -33,7 +33,7 @@ const RESOURCES: [&str; 5] = [
     r#"resource is Tool in Tool::"salesforce.contacts""#,
 ];
 
-const CONDITIONS: [&str; 10] = [
+const CONDITIONS: [&str; 12] = [
     "",
     r#"when { context.session_max_sensitivity == "mnpi" }"#,
     r#"unless { context.session_labels.contains("pii") }"#,
@@ -43,6 +43,8 @@ const CONDITIONS: [&str; 10] = [
     "when { context.call_count + 9223372036854775805 > 0 }",
     r#"when { context.domains_touched.containsAny(["mnpi", "pii"]) }"#,
     r#"unless { principal has groups && principal.groups.contains("traders") }"#,
+    r#"when { Agent::"alice".workflow_id == "demo-agent" }"#,
+    r#"when { [principal, Agent::"bob"].contains(Agent::"alice") }"#,
     "when { context.sensitivity_level_int < 2 && context.time > 0 }",
 ];
 
@@ -125,7 +127,7 @@ proptest! {
         let core: &ValidatorSchema = schema.as_ref();
 
         let question = call.question(&catalog);
-        let entities = validated(&policy.requests.entities(&question).unwrap(), &schema);
+        let entities = validated(&policy.requests.entities(&question, true).unwrap(), &schema);
         let answers: Vec<_> = policy.requests.tops(question.labels).map(|top| {
             let request = policy.requests.request(&question, top).unwrap();
             core.validate_request(&request, Extensions::all_available()).unwrap();
