@@ -1,5 +1,5 @@
 //! Claims and bundles that other people's software made.
-#![expect(clippy::unwrap_used, reason = "a fixture that cannot be read ends the test")]
+#![expect(clippy::unwrap_used, reason = "a broken fixture ends the test")]
 
 mod fixture;
 

@@ -38,8 +38,9 @@ pub(super) fn read<'c>(bytes: &[u8], calls: Calls<'c>, options: BundleOptions<'_
         report.fail("audit_bundle", BundleReason::Malformed, None, error.to_string());
         return bundle;
     }
-    if !seen.iter().any(|key| key == "entries") {
-        report.fail("audit_bundle", BundleReason::Malformed, None, "no entries");
+    if let Some(missing) = ["session_id", "entries"].iter().find(|name| seen.iter().all(|key| key != *name)) {
+        bundle.walk = None;
+        report.fail("audit_bundle", BundleReason::Malformed, None, format!("no {missing}"));
     } else if bundle.entry_count == 0 {
         bundle.walk = None;
         report.fail("audit_bundle", BundleReason::Empty, None, "the list of entries is empty");
