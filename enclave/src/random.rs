@@ -1,5 +1,7 @@
 //! Random bytes from the kernel.
 
+use claim::hex;
+
 /// Fills an array from the kernel's generator.
 ///
 /// # Errors
@@ -15,16 +17,18 @@ pub(crate) fn bytes<const N: usize>() -> Result<[u8; N], getrandom::Error> {
 /// # Errors
 /// As [`bytes`].
 pub(crate) fn uuid() -> Result<String, getrandom::Error> {
-    let value = u128::from_be_bytes(bytes()?);
-    let value = (value & !(0xf << 76) | (0x4 << 76)) & !(0x3 << 62) | (0x2 << 62);
-    Ok(format!(
-        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-        value >> 96,
-        value >> 80 & 0xffff,
-        value >> 64 & 0xffff,
-        value >> 48 & 0xffff,
-        value & 0xffff_ffff_ffff
-    ))
+    let mut bytes: [u8; 16] = bytes()?;
+    let [_, _, _, _, _, _, version, _, variant, ..] = &mut bytes;
+    *version = *version & 0x0f | 0x40;
+    *variant = *variant & 0x3f | 0x80;
+    let mut text = String::with_capacity(36);
+    for (index, byte) in bytes.iter().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        text.extend(hex::pair(*byte).map(char::from));
+    }
+    Ok(text)
 }
 
 #[cfg(test)]

@@ -51,20 +51,32 @@ pub fn push_member(object: &mut String, name: &str, value: &str) {
     object.push_str(value);
 }
 
+/// Appends `"name":"text"` to an object's text that is not closed yet.
+pub fn push_text(object: &mut String, name: &str, text: &str) {
+    push_member(object, name, "");
+    push_string(object, text);
+}
+
 /// Appends a JSON string.
 pub fn push_string(text: &mut String, value: &str) {
     text.push('"');
-    for c in value.chars() {
-        match c {
-            '"' => text.push_str("\\\""),
-            '\\' => text.push_str("\\\\"),
-            c if c < ' ' => {
-                let _ = write!(text, "\\u{:04x}", u32::from(c));
-            }
-            c => text.push(c),
-        }
+    if value.bytes().any(|byte| byte < b' ' || matches!(byte, b'"' | b'\\')) {
+        value.chars().for_each(|c| push_escaped(text, c));
+    } else {
+        text.push_str(value);
     }
     text.push('"');
+}
+
+fn push_escaped(text: &mut String, c: char) {
+    match c {
+        '"' => text.push_str("\\\""),
+        '\\' => text.push_str("\\\\"),
+        c if c < ' ' => {
+            let _ = write!(text, "\\u{:04x}", u32::from(c));
+        }
+        c => text.push(c),
+    }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {

@@ -22,7 +22,7 @@ use serde_json::value::RawValue;
 use self::call::{Answered, Asked, Refusal};
 use self::caller::Caller;
 use self::envelope::{Problem, Request, parse_request};
-use self::members::{Members, push_member, push_string};
+use self::members::{Members, push_member, push_string, push_text};
 use self::receipt::Place;
 use crate::claims;
 use crate::error::Code;
@@ -208,10 +208,4 @@ fn refused_call(gateway: &Gateway, refusal: &Refusal, place: Place, id: &RawValu
         Place::Meta => StatusCode::OK,
     };
     http::json(status, envelope::failure(Some(id), &error))
-}
-
-fn push_text(object: &mut String, key: &str, value: &str) {
-    let mut quoted = String::new();
-    push_string(&mut quoted, value);
-    push_member(object, key, &quoted);
 }

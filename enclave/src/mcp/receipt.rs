@@ -2,7 +2,7 @@
 
 use claim::Digest;
 
-use super::members::{Members, push_member, push_string};
+use super::members::{Members, push_member, push_string, push_text};
 
 /// Key of the receipt in the seed's shape.
 pub const SEED_KEY: &str = "_cmcp";
@@ -80,12 +80,6 @@ pub fn advice(advice: &[(String, String)]) -> String {
     }
     text.push('}');
     text
-}
-
-fn push_text(object: &mut String, key: &str, value: &str) {
-    let mut quoted = String::with_capacity(value.len() + 2);
-    push_string(&mut quoted, value);
-    push_member(object, key, &quoted);
 }
 
 /// Where a receipt goes in a result.

@@ -3,7 +3,7 @@
 const DIGITS: [u8; 16] = *b"0123456789abcdef";
 
 /// The two digits of a byte.
-pub(crate) fn pair(byte: u8) -> [u8; 2] {
+pub fn pair(byte: u8) -> [u8; 2] {
     let digit = |nibble: u8| DIGITS.get(usize::from(nibble & 15)).copied().unwrap_or_default();
     [digit(byte >> 4), digit(byte)]
 }
@@ -18,12 +18,12 @@ pub(crate) fn digits(bytes: &[u8; 32]) -> [u8; 64] {
 }
 
 /// The digits of `bytes`.
-pub(crate) fn encode(bytes: &[u8]) -> String {
+pub fn encode(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| pair(*byte)).map(char::from).collect()
 }
 
 /// Exactly `N` bytes from lower-case digits.
-pub(crate) fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
+pub fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
     let digits = text.as_bytes();
     if digits.len() != N.checked_mul(2)? {
         return None;

@@ -20,7 +20,7 @@ pub mod profile;
 pub mod record;
 pub mod time;
 
-mod hex;
+pub mod hex;
 mod members;
 mod terms;
 
