@@ -9,6 +9,7 @@
 mod bundle;
 mod diagnose;
 mod manifest;
+mod nesting;
 mod policies;
 mod request;
 mod rules;
@@ -93,6 +94,10 @@ impl Policy {
     /// # Errors
     /// The first thing that is wrong, with file, position or field, what was found and what was expected.
     pub fn load(files: &[PolicyFile], catalog: &Catalog) -> Result<Self, BootRefusal> {
+        nesting::on_deep_stack(|| Self::read(files, catalog))
+    }
+
+    fn read(files: &[PolicyFile], catalog: &Catalog) -> Result<Self, BootRefusal> {
         let bundle = Bundle::read(files)?;
         let (schema, mut warnings) = schema::parse(&bundle.schema)?;
         let policies = policies::parse(&bundle)?;

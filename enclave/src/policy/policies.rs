@@ -7,7 +7,7 @@ use cedar_policy::{Effect, PolicyId, PolicySet, Schema, ValidationMode, Validato
 use wire::{BootRefusal, RefusalCode};
 
 use super::bundle::{Bundle, document_of};
-use super::diagnose;
+use super::{diagnose, nesting};
 use crate::document::refusal;
 
 /// The annotation that names a policy.
@@ -45,6 +45,7 @@ pub(super) fn parse(bundle: &Bundle) -> Result<Policies<'_>, BootRefusal> {
 }
 
 fn parse_file<'a>(path: &'a str, text: &'a str) -> Result<Vec<Named<'a>>, BootRefusal> {
+    nesting::check(path, text)?;
     let set: PolicySet = text.parse().map_err(|errors: cedar_policy::ParseErrors| {
         let first = errors.iter().next().map(DetailedError::from);
         let error = first.unwrap_or_else(|| DetailedError::from(&errors));

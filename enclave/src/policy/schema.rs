@@ -7,8 +7,8 @@ use cedar_policy_core::validator::{ValidatorEntityType, ValidatorEntityTypeKind,
 use wire::{BootRefusal, RefusalCode};
 
 use super::bundle::{SCHEMA, document_of};
-use super::diagnose;
 use super::vocabulary::{Attribute, ContextAttribute, PrincipalAttribute, ResourceAttribute};
+use super::{diagnose, nesting};
 use crate::document::{self, refusal};
 
 /// The action of a tool call.
@@ -38,6 +38,7 @@ fn parse_json(text: &str) -> Result<Schema, BootRefusal> {
 }
 
 fn parse_text(text: &str) -> Result<(Schema, Vec<String>), BootRefusal> {
+    nesting::check(SCHEMA, text)?;
     match Schema::from_cedarschema_str(text) {
         Ok((schema, warnings)) => Ok((schema, warnings.map(|warning| format!("{SCHEMA}: {warning}")).collect())),
         Err(error) => {

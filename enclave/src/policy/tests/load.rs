@@ -302,3 +302,58 @@ fn doubtful_bundles_load_with_a_warning() {
     let public = "permit (principal, action, resource) when { context.session_max_sensitivity == \"public\" };";
     assert_eq!(load(public, SCHEMA).unwrap().warnings(), [""; 0]);
 }
+
+#[test]
+fn deep_nesting_is_refused_not_a_crash() {
+    let condition = |text: &str| format!("permit (principal, action, resource) when {{ {text} }};");
+    let is_deep = |result: Result<Policy, BootRefusal>| {
+        let refused = result.unwrap_err();
+        assert_eq!(
+            (refused.code, refused.found.0.as_str()),
+            (RefusalCode::Unsupported, "an expression that nests too deep")
+        );
+    };
+    for depth in [1_000, 100_000] {
+        for (open, close) in
+            [("(", ")"), ("[", "]"), ("{a: ", "}"), ("if true then ", " else true"), ("true && ", ""), ("1 + ", "")]
+        {
+            is_deep(load(&condition(&format!("{}true{}", open.repeat(depth), close.repeat(depth))), SCHEMA));
+        }
+        is_deep(load(&condition(&format!("context{}", ".a".repeat(depth))), SCHEMA));
+        is_deep(load(PERMIT, &schema(&format!("a: {}String{}", "Set<".repeat(depth), ">".repeat(depth)), "", "")));
+        is_deep(load(PERMIT, &schema(&format!("a: {}String{}", "{a: ".repeat(depth), "}".repeat(depth)), "", "")));
+        for operator in ["-", "!"] {
+            assert_eq!(
+                load(&condition(&format!("{}true", operator.repeat(depth))), SCHEMA).unwrap_err().code,
+                RefusalCode::Cedar
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_just_allowed_does_not_overflow() {
+    let condition = |text: &str| format!("permit (principal, action, resource) when {{ {text} }};");
+    let catalog = catalog();
+    let load_and_ask = |cedar: &str, schema: &str| {
+        let policy = Policy::load(&bundle(cedar, schema), &catalog);
+        policy.is_ok_and(|policy| policy.decide(&super::question(&catalog.tools()[0])).asked > 0)
+    };
+    for depth in [50, 240, 480] {
+        for (open, close) in
+            [("(", ")"), ("[", "]"), ("{a: ", "}"), ("if true then ", " else true"), ("true && ", ""), ("1 + ", "")]
+        {
+            load_and_ask(&condition(&format!("{}true{}", open.repeat(depth), close.repeat(depth))), SCHEMA);
+        }
+        load_and_ask(&condition(&format!("context{}", ".a".repeat(depth))), SCHEMA);
+        let _ =
+            load(PERMIT, &schema(&format!("a: {}String{}", "Set<".repeat(depth / 2), ">".repeat(depth / 2)), "", ""));
+        let _ =
+            load(PERMIT, &schema(&format!("a: {}String{}", "{a: ".repeat(depth / 2), "}".repeat(depth / 2)), "", ""));
+    }
+    let chain = "context.workflow_id == \"a\" || ".repeat(120);
+    assert!(load_and_ask(&condition(&format!("{chain} true")), SCHEMA));
+    let set = "\"a\", ".repeat(20_000);
+    assert!(load_and_ask(&condition(&format!("[{set} \"b\"].contains(context.workflow_id)")), SCHEMA));
+    assert!(load_and_ask(&PERMIT.repeat(2_000), SCHEMA));
+}
