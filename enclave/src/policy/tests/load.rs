@@ -33,6 +33,25 @@ fn the_hash_is_the_one_that_others_compute() {
     assert_eq!(Policy::load(&windows, &catalog()).unwrap().bundle_hash().prefixed(), PEER_BUNDLE_HASH);
 }
 
+/// Computed by the same loader over files with CRLF, CR, a folder, names beyond ASCII and a signature.
+#[test]
+fn the_hash_agrees_on_what_is_easy_to_get_wrong() {
+    let manifest = r#"{"version":"2.10","authored_at":"2026-06-05T00:00:00+00:00","author_identity":"Zo\u00eb \ud83d\ude00 <zoe@example.com>","commit_sha":"a/b\"c","signature":"AAAA"}"#;
+    let files = [
+        file("sub/b.cedar", "// only a comment\r"),
+        file("manifest.json", manifest),
+        file("a.cedar", "permit (principal, action, resource);\r\n// é\r\n"),
+        file(
+            "schema.cedarschema",
+            "entity P;\r\nentity R;\raction call_tool appliesTo { principal: P, resource: R };\n",
+        ),
+    ];
+    let policy = Policy::load(&files, &catalog()).unwrap();
+    let expected = "sha256:99baf2c7b010b93fb0c7b29fcd7f2c6a3ca6404cd74a69125bf5189abfb74c4a";
+    assert_eq!(policy.bundle_hash().prefixed(), expected);
+    assert_eq!(policy.version(), "2.10");
+}
+
 #[test]
 fn the_hash_covers_every_file_but_not_the_signature() {
     let hash = |files: &[PolicyFile]| Policy::load(files, &catalog()).unwrap().bundle_hash();
