@@ -39,7 +39,7 @@ pub fn loaded(reporter: Reporter, report: &BootReport) {
 /// Where to read what the authors of the documents should reconsider.
 pub fn warnings(reporter: Reporter, report: &BootReport, origin: &Origin) {
     let (Origin::Files { config, .. }, count @ 1..) = (origin, report.warnings.len()) else { return };
-    let text = format!("{count} warnings about the documents; see host check --config {}", config.display());
+    let text = format!("warnings about the documents: {count}; see host check --config {}", config.display());
     let warnings: Vec<_> = report.warnings.iter().map(|warning| warning.0.as_str()).collect();
     reporter.warn("warnings", &text, json!({ "warnings": warnings }));
 }

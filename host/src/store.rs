@@ -44,6 +44,17 @@ pub enum StoreError {
     NotASegment(u32),
 }
 
+/// Why a boot cannot be recorded.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum BeginError {
+    /// It says that it has stored batches, and it has not.
+    #[error("this boot is not the one being recorded")]
+    UnknownBoot,
+    /// There is no new segment for it.
+    #[error("no segment can be made: {0:?}")]
+    Disk(StoreFailure),
+}
+
 /// Sizes of segment files in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Geometry {
@@ -131,15 +142,15 @@ impl<D: Disk> Store<D> {
     ///
     /// # Errors
     /// The boot is not the current one but says that it has stored batches; or the disk fails.
-    pub fn begin(&self, boot_id: [u8; 16], next: u64) -> Result<u64, OpenRefusal> {
+    pub fn begin(&self, boot_id: [u8; 16], next: u64) -> Result<u64, BeginError> {
         let mut writer = self.writer();
         if let Some(boot) = writer.boot.as_ref().filter(|boot| boot.id == boot_id) {
             return Ok(boot.next);
         }
         if next > 0 {
-            return Err(OpenRefusal::UnknownBoot);
+            return Err(BeginError::UnknownBoot);
         }
-        writer.start_boot(&*self.disk, boot_id).map_err(|_| OpenRefusal::StoreUnavailable)?;
+        writer.start_boot(&*self.disk, boot_id).map_err(|error| BeginError::Disk(failure(&error)))?;
         Ok(0)
     }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use thiserror::Error;
@@ -93,32 +93,40 @@ impl Supervisor {
         loop {
             let started = Instant::now();
             match self.serve(running, &mut signals).await? {
-                End::Stopped => return Ok(self.store.close()?),
+                End::Stopped => break,
                 End::Died { status, counters } => self.report_death(status, &counters),
             }
             if started.elapsed() > limits::RESTART_RESET {
                 pause = limits::RESTART_FIRST;
             }
-            running = loop {
-                self.reporter.info("restarting", &format!("restarting in {} ms", pause.as_millis()), json!({}));
-                if signals.or_stop(sleep(pause)).await.is_none() {
-                    return Ok(self.store.close()?);
-                }
-                pause = (pause * 2).min(limits::RESTART_LONGEST);
-                match signals.or_stop(self.start()).await {
-                    None => return Ok(self.store.close()?),
-                    Some(Ok((running, report))) => {
-                        events::loaded(self.reporter, &report);
-                        break running;
-                    }
-                    Some(Err(refused @ (SuperviseError::Refused(_) | SuperviseError::NoTee(_)))) => {
-                        return Err(refused);
-                    }
-                    Some(Err(error)) => {
-                        self.reporter.warn("start_failed", &format!("the enclave did not start: {error}"), json!({}));
-                    }
-                }
+            match self.restart(&mut pause, &mut signals).await? {
+                Some(again) => running = again,
+                None => break,
+            }
+        }
+        Ok(self.store.close()?)
+    }
+
+    /// Starts another enclave after a pause, which grows each time; nothing if a signal comes first.
+    async fn restart(&self, pause: &mut Duration, signals: &mut Signals) -> Result<Option<Running>, SuperviseError> {
+        loop {
+            self.reporter.info("restarting", &format!("restarting in {} ms", pause.as_millis()), json!({}));
+            let attempt = async {
+                sleep(*pause).await;
+                self.start().await
             };
+            let Some(started) = signals.or_stop(attempt).await else { return Ok(None) };
+            *pause = (*pause * 2).min(limits::RESTART_LONGEST);
+            match started {
+                Ok((running, report)) => {
+                    events::loaded(self.reporter, &report);
+                    return Ok(Some(running));
+                }
+                Err(refused @ (SuperviseError::Refused(_) | SuperviseError::NoTee(_))) => return Err(refused),
+                Err(error) => {
+                    self.reporter.warn("start_failed", &format!("the enclave did not start: {error}"), json!({}));
+                }
+            }
         }
     }
 
@@ -246,7 +254,7 @@ impl Supervisor {
 
 impl Running {
     /// Waits for the process to be gone and for the store to have what it sent.
-    async fn end(self, patience: std::time::Duration) -> Option<ExitStatus> {
+    async fn end(self, patience: Duration) -> Option<ExitStatus> {
         let Self { mut enclave, callbacks, .. } = self;
         let status = enclave.reap(patience).await;
         drop(enclave);

@@ -93,7 +93,6 @@ fn open_store(documents: &Documents, reporter: Reporter) -> Result<Arc<Store<Fol
 /// On a thread of its own, as if it were another process.
 async fn start_demo_server() -> Outcome {
     let address: SocketAddr = quickstart::DEMO_SERVER.parse()?;
-    // Only to tell early and clearly.
     let server = DemoServer::bind(address).await.map_err(|error| {
         format!(
             "the quickstart's tool server cannot listen on {address}: {error}; stop what uses that address, or give a \

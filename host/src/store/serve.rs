@@ -7,7 +7,7 @@ use wire::{
 };
 
 use super::disk::Disk;
-use super::{Recall, Store};
+use super::{BeginError, Recall, Store};
 use crate::limits;
 
 impl<D: Disk> Store<D> {
@@ -27,7 +27,10 @@ impl<D: Disk> Store<D> {
                 blocking::write(stream, &OpenAnswer::Ready)?;
                 blocking::write(stream, &StorePosition { next })?;
             }
-            Err(refusal) => return blocking::write(stream, &OpenAnswer::Refused(refusal)).map(|()| None),
+            Err(BeginError::UnknownBoot) => return refuse(stream, OpenRefusal::UnknownBoot).map(|()| None),
+            Err(BeginError::Disk(failure)) => {
+                return refuse(stream, OpenRefusal::StoreUnavailable).map(|()| Some(failure));
+            }
         }
         // A usual batch and its header in one read.
         let mut stream = BufReader::with_capacity(limits::RECORDS_BUFFER, stream);
@@ -58,7 +61,7 @@ pub fn serve_recall<D: Disk>(
 ) -> Result<(), WireError> {
     let recall = match recall {
         Ok(recall) => recall,
-        Err(refusal) => return blocking::write(stream, &OpenAnswer::Refused(refusal)),
+        Err(refusal) => return refuse(stream, refusal),
     };
     blocking::write(stream, &OpenAnswer::Ready)?;
     for batch in recall {
@@ -68,4 +71,8 @@ pub fn serve_recall<D: Disk>(
         }
     }
     blocking::write(stream, &RecallItem::End)
+}
+
+fn refuse(stream: &mut impl Write, refusal: OpenRefusal) -> Result<(), WireError> {
+    blocking::write(stream, &OpenAnswer::Refused(refusal))
 }

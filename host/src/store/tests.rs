@@ -6,7 +6,7 @@ use wire::{Append, Blob, OpenRefusal, StoreFailure};
 
 use super::disk::{Disk, Folder};
 use super::memory::{Fault, Left, Memory};
-use super::{Geometry, Store};
+use super::{BeginError, Geometry, Store};
 
 const SMALL: Geometry = Geometry { segment: 4096, extend: 1000, extend_below: 300 };
 const BOOT: [u8; 16] = [7; 16];
@@ -151,7 +151,8 @@ fn stored_in_the_end(store: &Store<Memory>, batch: u64) -> bool {
 #[test]
 fn no_space_is_named() {
     let disk = Memory::default();
-    let store = open(disk.clone());
+    let store = open(disk.faulty(1, Fault::Full));
+    assert_eq!(store.begin(BOOT, 0), Err(BeginError::Disk(StoreFailure::Full)));
     store.begin(BOOT, 0).unwrap();
     disk.faulty(1, Fault::Full);
     assert_eq!(store.append(BOOT, &append(BOOT, 0)), Err(StoreFailure::Full));
@@ -161,7 +162,7 @@ fn no_space_is_named() {
 #[test]
 fn order_and_repetition() {
     let store = open(Memory::default());
-    assert_eq!(store.begin(BOOT, 1), Err(OpenRefusal::UnknownBoot));
+    assert_eq!(store.begin(BOOT, 1), Err(BeginError::UnknownBoot));
     assert_eq!(store.append(BOOT, &append(BOOT, 0)), Err(StoreFailure::OutOfOrder));
     assert_eq!(store.begin(BOOT, 0), Ok(0));
     assert_eq!(store.append(BOOT, &append(BOOT, 1)), Err(StoreFailure::OutOfOrder));
@@ -175,7 +176,7 @@ fn order_and_repetition() {
     assert_eq!(store.begin(BOOT, 0), Ok(2));
     assert_eq!(store.begin(NEXT_BOOT, 0), Ok(0));
     assert_eq!(store.append(BOOT, &append(BOOT, 2)), Err(StoreFailure::OutOfOrder));
-    assert_eq!(store.begin(BOOT, 2), Err(OpenRefusal::UnknownBoot));
+    assert_eq!(store.begin(BOOT, 2), Err(BeginError::UnknownBoot));
     assert_eq!(batches(&store.disk.contents()), expected(2));
 }
 
