@@ -142,8 +142,9 @@ pub fn inspect(result: &str) -> Result<Clean<'_>, Unclean> {
 
 /// `_cmcp` or `io.cmcp/...` in any case, with any white space around it.
 fn is_ours(key: &str) -> bool {
-    let key = key.trim().to_ascii_lowercase();
-    key == SEED_KEY || key.starts_with(META_PREFIX)
+    let key = key.trim();
+    let prefix = key.get(..META_PREFIX.len()).unwrap_or_default();
+    key.eq_ignore_ascii_case(SEED_KEY) || prefix.eq_ignore_ascii_case(META_PREFIX)
 }
 
 impl Clean<'_> {

@@ -5,14 +5,12 @@
 mod pool;
 mod sse;
 
-use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::header::CONTENT_TYPE;
+use hyper::{Response, StatusCode};
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
@@ -39,19 +37,19 @@ impl Fault {
 
 /// All tool servers of the catalog.
 pub struct Upstreams {
-    pools: Vec<Rc<Pool>>,
+    pools: Vec<Pool>,
     timeout: Duration,
     max_response: usize,
 }
 
 impl Upstreams {
-    /// One pool per distinct tool server.
+    /// One pool per distinct tool server url.
     pub fn new(catalog: &Catalog, callback: &Callback, limits: &crate::config::Limits) -> Self {
         let connections = limits.upstream_connections_per_server;
-        let mut pools: Vec<Rc<Pool>> = Vec::new();
+        let mut pools: Vec<Pool> = Vec::new();
         for tool in catalog.tools() {
             if !pools.iter().any(|pool| pool.serves(&tool.server)) {
-                pools.push(Rc::new(Pool::new(&tool.server, callback.clone(), connections)));
+                pools.push(Pool::new(&tool.server, callback.clone(), connections));
             }
         }
         Self {
@@ -71,7 +69,7 @@ impl Upstreams {
             .iter()
             .find(|pool| pool.serves(server))
             .ok_or_else(|| Fault::new(Code::Internal, "tool server without a pool"))?;
-        match timeout(self.timeout, self.exchange(pool, server, body.into(), id)).await {
+        match timeout(self.timeout, self.exchange(pool, body.into(), id)).await {
             Ok(answer) => answer,
             Err(_) => {
                 Err(Fault::new(Code::UpstreamTimeout, format!("no answer within {} ms", self.timeout.as_millis())))
@@ -79,8 +77,8 @@ impl Upstreams {
         }
     }
 
-    async fn exchange(&self, pool: &Rc<Pool>, server: &Server, body: Bytes, id: &RawValue) -> Result<Bytes, Fault> {
-        let (response, lease) = pool.send(request(server, body)?).await?;
+    async fn exchange(&self, pool: &Pool, body: Bytes, id: &RawValue) -> Result<Bytes, Fault> {
+        let (response, lease) = pool.send(body).await?;
         let answer = self.answer(response, id).await?;
         lease.give_back();
         Ok(answer)
@@ -106,19 +104,6 @@ impl Upstreams {
             )),
         }
     }
-}
-
-fn request(server: &Server, body: Bytes) -> Result<Request<Full<Bytes>>, Fault> {
-    let authority = HeaderValue::from_str(&server.endpoint.authority())
-        .map_err(|_| Fault::new(Code::UpstreamUnavailable, "server url cannot be a Host header"))?;
-    Request::builder()
-        .method(Method::POST)
-        .uri(server.endpoint.target.as_str())
-        .header(HOST, authority)
-        .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-        .header(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"))
-        .body(Full::new(body))
-        .map_err(|_| Fault::new(Code::UpstreamUnavailable, "server url has no valid path"))
 }
 
 /// The whole body of an answer.

@@ -1,13 +1,13 @@
 //! Connections to one tool server: kept alive, bounded, each used by one call at a time.
 
 use std::cell::RefCell;
-use std::rc::Rc;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::{Request, Response};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
+use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
@@ -23,8 +23,9 @@ use crate::transport::{BoxStream, Callback};
 type Sender = SendRequest<Full<Bytes>>;
 
 pub(super) struct Pool {
-    host: String,
-    port: u16,
+    server: Server,
+    target: Uri,
+    authority: HeaderValue,
     callback: Callback,
     permits: Semaphore,
     idle: RefCell<Vec<Sender>>,
@@ -49,8 +50,10 @@ impl Lease<'_> {
 impl Pool {
     pub(super) fn new(server: &Server, callback: Callback, connections: usize) -> Self {
         Self {
-            host: server.endpoint.host.clone(),
-            port: server.endpoint.port,
+            server: server.clone(),
+            // Both parse: the catalog admits only printable ASCII without spaces.
+            target: Uri::try_from(server.endpoint.target.as_str()).unwrap_or_default(),
+            authority: HeaderValue::try_from(server.endpoint.authority()).unwrap_or(HeaderValue::from_static("")),
             callback,
             permits: Semaphore::new(connections),
             idle: RefCell::default(),
@@ -58,14 +61,12 @@ impl Pool {
     }
 
     pub(super) fn serves(&self, server: &Server) -> bool {
-        self.port == server.endpoint.port && self.host == server.endpoint.host
+        self.server.endpoint == server.endpoint
     }
 
     /// Sends a request over an idle connection, or a new one. A request is repeated only if it was never sent.
-    pub(super) async fn send(
-        self: &Rc<Self>,
-        mut request: Request<Full<Bytes>>,
-    ) -> Result<(Response<Incoming>, Lease<'_>), Fault> {
+    pub(super) async fn send(&self, body: Bytes) -> Result<(Response<Incoming>, Lease<'_>), Fault> {
+        let mut request = self.request(body);
         let permit =
             self.permits.acquire().await.map_err(|_| Fault::new(Code::Internal, "connection pool was closed"))?;
         loop {
@@ -96,6 +97,18 @@ impl Pool {
         }
     }
 
+    fn request(&self, body: Bytes) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.target.clone();
+        let mut headers = HeaderMap::with_capacity(4);
+        headers.insert(HOST, self.authority.clone());
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+        *request.headers_mut() = headers;
+        request
+    }
+
     async fn connect(&self) -> Result<Sender, Fault> {
         let unavailable = |text: String| Fault::new(Code::UpstreamUnavailable, text);
         let stream = match timeout(limits::ANSWER_TIMEOUT, self.dial()).await {
@@ -113,7 +126,7 @@ impl Pool {
     }
 
     async fn dial(&self) -> Result<BoxStream, String> {
-        let open = EnclaveOpen::Dial { host: Text(self.host.clone()), port: self.port };
+        let open = EnclaveOpen::Dial { host: Text(self.server.endpoint.host.clone()), port: self.server.endpoint.port };
         let mut stream = self.callback.open().await.map_err(|error| error.to_string())?;
         wire::write(&mut stream, &open).await.map_err(|error| error.to_string())?;
         match wire::read(&mut stream).await.map_err(|error| error.to_string())? {
