@@ -199,18 +199,15 @@ fn an_older_store_is_refused_by_a_later_head() {
         std::fs::copy(&segment, copy.path().join(segment.file_name().expect("a name"))).expect("a copy");
     }
     let receipt = crate::receipt(&gateway.call("heads", CONTACTS));
-    let head = format!(
-        "{}:{}:{}",
-        receipt["boot_id"].as_str().expect("a boot"),
-        receipt["batch"],
-        receipt["audit_entry_hash"].as_str().expect("a hash")
-    );
-    let check =
-        |store: &std::path::Path| store::cmcp_verify(&["store", "verify", &store.to_string_lossy(), "--head", &head]);
+    let head = gateway.folder().join("receipt.json");
+    std::fs::write(&head, receipt.to_string()).expect("a file");
+    let check = |store: &std::path::Path| {
+        store::cmcp_verify(&["store", "verify", &store.to_string_lossy(), "--head", &head.to_string_lossy()])
+    };
     let newer = check(&gateway.store());
     assert!(
         newer.status.success(),
-        "{head}: {}{}",
+        "{}{}",
         String::from_utf8_lossy(&newer.stdout),
         String::from_utf8_lossy(&newer.stderr)
     );

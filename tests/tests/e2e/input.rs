@@ -57,14 +57,14 @@ fn malformed_bodies_are_refused_by_name() {
     let request = (400, "MCP_INVALID_REQUEST");
     let params = (400, "MCP_INVALID_PARAMS");
     let cases: Vec<(&str, Vec<u8>, (u16, &str))> = vec![
-        ("nested arrays", nested.clone().into_bytes(), parse),
-        ("nested arguments", arguments(&nested).into_bytes(), parse),
+        ("nested arrays", nested.clone().into_bytes(), request),
+        ("nested arguments", arguments(&nested).into_bytes(), params),
         ("invalid UTF-8", [&b"{\"jsonrpc\":\"2.0\",\"id\":\""[..], b"\xff\xfe", b"\"}"].concat(), parse),
-        ("lone surrogate", arguments(r#"{"query":"\ud800"}"#).into_bytes(), parse),
+        ("lone surrogate", arguments(r#"{"query":"\ud800"}"#).into_bytes(), params),
         ("duplicate key", br#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#.to_vec(), parse),
-        ("duplicate key in arguments", arguments(r#"{"query":"a","qu\u0065ry":"b"}"#).into_bytes(), parse),
+        ("duplicate key in arguments", arguments(r#"{"query":"a","qu\u0065ry":"b"}"#).into_bytes(), params),
         ("NaN", arguments(r#"{"query":NaN}"#).into_bytes(), parse),
-        ("infinite", arguments(r#"{"query":1e999}"#).into_bytes(), parse),
+        ("infinite", arguments(r#"{"query":1e999}"#).into_bytes(), params),
         ("trailing bytes", br#"{"jsonrpc":"2.0","id":1,"method":"ping"} x"#.to_vec(), parse),
         ("empty", Vec::new(), parse),
         ("batch", br#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#.to_vec(), request),
