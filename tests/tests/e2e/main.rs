@@ -10,6 +10,7 @@ mod lifecycle;
 mod mcp;
 mod quickstart;
 mod sessions;
+mod tamper;
 
 use serde_json::Value;
 use tests::http::Message;
