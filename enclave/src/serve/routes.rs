@@ -117,9 +117,12 @@ async fn claim(gateway: &Gateway, id: &str) -> Answer {
 }
 
 async fn close(gateway: &Rc<Gateway>, id: &str) -> Answer {
-    let Find::Open(session) = find(gateway, id)? else { return Err((Code::SessionUnknown, None)) };
-    let bytes = claims::close(gateway, &session, "closed by request").await.map_err(|code| (code, None))?;
-    Ok(http::json(StatusCode::OK, bytes))
+    let bytes = match find(gateway, id)? {
+        Find::Open(session) => claims::close(gateway, &session, "closed by request").await,
+        // Asked again after a lost answer: the same claim.
+        Find::Closed(closed) => crate::recall::claim(gateway, closed.number, &closed.claim).await,
+    };
+    Ok(http::json(StatusCode::OK, bytes.map_err(|code| (code, None))?))
 }
 
 async fn record(gateway: &Gateway, id: &str, query: &str) -> Answer {

@@ -63,12 +63,8 @@ fn parse(trace: &str, tool_port: u16) -> Vec<Event> {
             continue;
         }
         let Some((call, arguments)) = rest.split_once('(') else { continue };
-        let target = arguments
-            .split_once('<')
-            .and_then(|(_, rest)| rest.split_once('>'))
-            .map(|(name, _)| name)
-            .unwrap_or_default();
-        let file = target.contains("audit-store").then(|| target.to_owned());
+        let target = target(arguments);
+        let file = target.contains("audit-store").then(|| target.clone());
         match (call, file) {
             ("fdatasync" | "fsync", Some(file)) if rest.contains("unfinished") => {
                 drop(syncing.insert(process.to_owned(), (file, events.len())));
@@ -98,6 +94,13 @@ fn parse(trace: &str, tool_port: u16) -> Vec<Event> {
     events
 }
 
+/// What the first argument's descriptor is, in angle brackets; `-xx` writes paths in hexadecimal too.
+fn target(arguments: &str) -> String {
+    let name = arguments.split_once('<').and_then(|(_, rest)| rest.split_once(">)").or(rest.split_once(">,")));
+    let name = name.map(|(name, _)| name).unwrap_or_default();
+    if name.starts_with("\\x") { String::from_utf8_lossy(&unhex(name)).into_owned() } else { name.to_owned() }
+}
+
 /// The number after this many commas.
 fn number_after(arguments: &str, commas: usize) -> usize {
     let word = arguments.split(',').nth(commas).unwrap_or_default().trim();
@@ -106,10 +109,11 @@ fn number_after(arguments: &str, commas: usize) -> usize {
 
 /// Every quoted string of a line, one after the other; strace wrote all bytes as `\xHH`.
 fn quoted(arguments: &str) -> Vec<u8> {
-    let strings = arguments.split('"').skip(1).step_by(2);
-    strings
-        .flat_map(|text| text.split("\\x").skip(1).map(|hex| u8::from_str_radix(hex, 16).expect("strace -xx")))
-        .collect()
+    arguments.split('"').skip(1).step_by(2).flat_map(unhex).collect()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    text.split("\\x").skip(1).map(|hex| u8::from_str_radix(hex, 16).expect("strace -xx")).collect()
 }
 
 /// The store as a disk that forgets whatever no finished sync covers.

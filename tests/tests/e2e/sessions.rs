@@ -54,7 +54,7 @@ fn labels_of_equal_rank_are_each_asked() {
     let setup = Setup::quickstart(&tool.url()).mode("enforcing").policy("mnpi.cedar", forbid);
     let setup = ["hipaa_phi", "mnpi", "trade_secret"]
         .iter()
-        .fold(setup, |setup, label| setup.tool(&format!("read.{label}"), &tool.url(), label, label))
+        .fold(setup, |setup, label| setup.tool(&format!("read.{label}"), &tool.url(), "internal", label))
         .tool("notes", &tool.url(), "public", "public");
     let gateway = Gateway::start(&setup);
     for label in ["hipaa_phi", "trade_secret"] {
@@ -92,9 +92,7 @@ fn closing_freezes_and_a_reused_id_is_a_new_session() {
     assert_eq!(gateway.call("again", CONTACTS).status(), 200, "a new session starts without labels");
     let claim = gateway.claim("again");
     assert_eq!(claim["gateway"]["call_summary"]["tool_calls_total"], 1);
-    let start = |entries: &[Value]| {
-        serde_json::from_str::<Value>(entries[0]["detail"].as_str().expect("a detail")).expect("JSON")
-    };
+    let start = |entries: &[Value]| entries[0]["detail"].clone();
     let (before, after) = (start(&entries), start(&gateway.entries("again")));
     assert!(after["session_number"].as_u64() > before["session_number"].as_u64(), "{before} {after}");
     assert_ne!(closed.json()["gateway"]["audit_chain"]["root"], claim["gateway"]["audit_chain"]["root"]);
@@ -103,7 +101,7 @@ fn closing_freezes_and_a_reused_id_is_a_new_session() {
 #[test]
 fn idle_sessions_leave_memory_and_keep_their_claims() {
     let tool = Upstream::plain();
-    let setup = Setup::quickstart(&tool.url()).limit("session_idle_seconds", 1).limit("closed_sessions", 2);
+    let setup = Setup::quickstart(&tool.url()).limit("session_idle_seconds", 1).limit("closed_sessions", 10);
     let gateway = Gateway::start(&setup);
     let sessions: Vec<String> = (0..6).map(|n| format!("idle-{n}")).collect();
     let hashes: Vec<Value> =
@@ -138,7 +136,7 @@ fn a_full_session_table_refuses_new_ones() {
 fn cross_boundary_events_come_from_calls_that_ran() {
     let tool = Upstream::plain();
     let down = format!("http://127.0.0.1:{}/mcp", tests::bin::free_port());
-    let setup = Setup::quickstart(&tool.url()).tool("ehr.lookup", &tool.url(), "hipaa", "hipaa_phi").tool(
+    let setup = Setup::quickstart(&tool.url()).tool("ehr.lookup", &tool.url(), "hipaa_phi", "hipaa_phi").tool(
         "ledger.read",
         &down,
         "finance",
@@ -149,6 +147,6 @@ fn cross_boundary_events_come_from_calls_that_ran() {
         gateway.call("graph", tool);
     }
     let graph = &gateway.claim("graph")["gateway"]["call_summary"]["call_graph_summary"];
-    assert_eq!(graph["compliance_domains_touched"], json!(["hipaa", "pii"]));
+    assert_eq!(graph["compliance_domains_touched"], json!(["hipaa_phi", "pii"]));
     assert_eq!(graph["cross_boundary_events"].as_array().expect("a list").len(), 1, "{graph}");
 }

@@ -39,6 +39,9 @@ pub struct SessionStart {
     pub time_source: String,
     /// The session's number in this boot, from 1.
     pub session_number: u64,
+    /// Who chose the session's id: the gateway, or the caller by its own word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id_source: Option<String>,
     /// What the caller asked to be bound, base64url.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub challenge: Option<String>,

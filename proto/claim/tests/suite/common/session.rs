@@ -188,6 +188,7 @@ fn start_detail(boot: &BootRecord) -> SessionStart {
         durability: Durability::Strict,
         time_source: boot.time_source.clone(),
         session_number: 1,
+        session_id_source: None,
         challenge: None,
     }
 }
