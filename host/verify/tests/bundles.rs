@@ -243,6 +243,27 @@ fn flags_follow_the_entries() {
 }
 
 #[test]
+fn an_attestation_that_outlived_its_validity_is_stale_without_an_entry() {
+    let short = |claim: &mut Json, stale: bool| {
+        set(claim, &["gateway", "attestation_validity_seconds"], 4_i64);
+        set(claim, &["gateway", "attestation_stale"], stale);
+    };
+    let verdict = judge_claim(|claim| short(claim, true));
+    assert!(verdict.verified, "{:?}", verdict.failures);
+    assert_refused(&judge_claim(|claim| short(claim, false)), BundleReason::StaleContradicted);
+}
+
+#[test]
+fn a_call_of_an_unknown_tool_is_counted_and_not_listed() {
+    let story = story_of(|mut drafts| {
+        drafts[2].tool_name = None;
+        drafts
+    });
+    let verdict = judge_story(&story);
+    assert!(verdict.verified, "{:?}", verdict.failures);
+}
+
+#[test]
 fn transcript_entries_are_those_of_the_bundle() {
     let listed = |decision: &str| {
         Json::from([("tool_name", "echo".into()), ("data_class", "pii".into()), ("decision", decision.into())])

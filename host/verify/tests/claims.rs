@@ -131,7 +131,11 @@ fn the_named_refusals() {
         ),
         (
             ClaimReason::SummaryInconsistent,
-            judge_resigned(|claim| set(claim, &["trace", "tool_transcript", "entries"], Json::Array(Vec::new()))),
+            judge_resigned(|claim| {
+                let call =
+                    Json::from([("tool_name", "t".into()), ("data_class", "pii".into()), ("decision", "deny".into())]);
+                set(claim, &["trace", "tool_transcript", "entries"], Json::Array(vec![call; 4]));
+            }),
         ),
         (
             ClaimReason::AgentKeyThumbprintUnboundSubject,

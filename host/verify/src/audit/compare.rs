@@ -138,11 +138,23 @@ fn flags(walk: &Walk, claim: &View<'_>, report: &mut Report) {
             walk.drift,
             BundleReason::DriftContradicted,
         ),
-        ("attestation_stale", &["gateway", "attestation_stale"], walk.stale, BundleReason::StaleContradicted),
+        (
+            "attestation_stale",
+            &["gateway", "attestation_stale"],
+            walk.stale || outlived(claim),
+            BundleReason::StaleContradicted,
+        ),
     ] {
         let claimed = claim.flag(path);
         verdict(report, name, reason, claimed == flag, &flag.to_string(), &claimed.to_string());
     }
+}
+
+/// Whether the attestation had outlived its validity when the claim was issued, in whole seconds.
+fn outlived(claim: &View<'_>) -> bool {
+    let issued = claim.int(&["trace", "iat"]).unwrap_or_default();
+    let validity = claim.int(&["gateway", "attestation_validity_seconds"]).unwrap_or_default();
+    claim.generated_at().is_ok_and(|generated| issued.saturating_sub(generated.seconds()) > validity)
 }
 
 /// What session_start commits to is under the chain's root, and so under the hardware binding.
@@ -212,7 +224,9 @@ impl<'c> Calls<'c> {
     }
 
     pub(super) fn push(&mut self, entry: &Entry) {
-        let Some(listed) = self.listed.filter(|_| entry.entry_type == EntryType::ToolCall) else { return };
+        // A call of a tool that the catalog does not have is counted and has no name to list.
+        let is_listed = entry.entry_type == EntryType::ToolCall && entry.tool_name.is_some();
+        let Some(listed) = self.listed.filter(|_| is_listed) else { return };
         let call = self.next;
         self.next = self.next.saturating_add(1);
         if self.difference.is_none() {
@@ -230,7 +244,7 @@ impl<'c> Calls<'c> {
         let listed = self.listed?;
         self.difference.clone().or_else(|| {
             let extra = listed.len() > self.next;
-            extra.then(|| format!("{} calls are listed, the bundle has {}", listed.len(), self.next))
+            extra.then(|| format!("{} calls are listed, the bundle names {}", listed.len(), self.next))
         })
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use claim::Digest;
 use claim::bootlog::{IntentRecord, Record};
-use claim::entry::{Durability, Entry, EntryType, SessionStart};
+use claim::entry::{Durability, Entry, EntryType};
 use claim::json::Json;
 use claim::key::PublicKey;
 use claim::profile::Profile;
@@ -13,12 +13,12 @@ use crate::audit::{Walk, claim_contradiction};
 use crate::shape;
 use crate::trace_claim::{self, View};
 
-use super::boot::{Terms, canonical, malformed, misplaced};
+use super::boot::{Terms, canonical, malformed};
 use super::walk::Fault;
 use super::{StoreReason, UnknownOutcome};
 
-/// How many entries a claim's record may come after the entry that it names as tip: calls of the same session go on
-/// while a claim is signed.
+/// How many entry hashes are kept to compare claims with. Calls of a session go on while a claim on it is signed, so its
+/// record comes a few entries after its tip; one that comes later than this has its tip not compared.
 const RECENT: usize = 256;
 
 #[derive(Default)]
@@ -68,21 +68,26 @@ impl Session {
 
     /// session_start commits to the boot, and to what is in force.
     fn begin(&mut self, entry: &Entry, number: u64, terms: &Terms) -> Result<(), Fault> {
-        let detail = entry.detail.as_ref().ok_or_else(|| misplaced("session_start without detail"))?;
-        let start = SessionStart::parse(detail).map_err(|error| malformed(&error))?;
-        let wrong = match () {
-            () if start.boot != terms.boot_x => "boot",
-            () if start.policy_bundle_hash != terms.bundle_hash => "policy_bundle_hash",
-            () if start.catalog_hash != terms.catalog_hash => "catalog_hash",
-            () if start.config_hash != terms.config_hash => "config_hash",
-            () if start.session_number != number => "session_number",
-            () => {
-                self.strict = start.durability == Durability::Strict;
-                return Ok(());
+        let member = |name| entry.detail.as_ref().and_then(|detail| detail.get(name));
+        let text = |name| member(name).and_then(Json::as_str);
+        for (name, expected) in [
+            ("boot", terms.boot_x.clone()),
+            ("policy_bundle_hash", terms.bundle_hash.prefixed()),
+            ("catalog_hash", terms.catalog_hash.prefixed()),
+            ("config_hash", terms.config_hash.prefixed()),
+        ] {
+            if text(name) != Some(expected.as_str()) {
+                let found = text(name).map_or_else(|| "nothing".to_owned(), shape::quoted);
+                let message = format!("session_start's {name} is {found}, the boot's is {expected}");
+                return Err(Fault::new(StoreReason::BootCommitmentMismatch, message));
             }
-        };
-        let message = format!("session_start's {wrong} is not the boot's");
-        Err(Fault::new(StoreReason::BootCommitmentMismatch, message))
+        }
+        if member("session_number").and_then(Json::as_u64) != Some(number) {
+            let message = format!("session_start is not of session {number} of the boot");
+            return Err(Fault::new(StoreReason::BootCommitmentMismatch, message));
+        }
+        self.strict = text("durability") == Some(Durability::Strict.as_str());
+        Ok(())
     }
 
     pub(super) fn intent(&mut self, intent: IntentRecord, number: u64) -> Result<(), Fault> {
@@ -153,9 +158,11 @@ impl Session {
         let Some(behind) = behind.and_then(|behind| usize::try_from(behind).ok()) else {
             return fail("it counts entries that are not stored before it".into());
         };
-        let at = self.recent.len().checked_sub(behind.saturating_add(1)).and_then(|index| self.recent.get(index));
         let root = self.walk.chain.root().map(|root| root.hex());
-        if at.map(Digest::hex).as_deref() != Some(claim.tip()) || root.as_deref() != Some(claim.root()) {
+        let at = self.recent.len().checked_sub(behind.saturating_add(1)).and_then(|index| self.recent.get(index));
+        let forgotten = self.recent.len() == RECENT && behind >= RECENT;
+        let same_tip = forgotten || at.map(Digest::hex).as_deref() == Some(claim.tip());
+        if !same_tip || root.as_deref() != Some(claim.root()) {
             return fail("its root, tip and length are not those of the session's chain".into());
         }
         if behind > 0 {

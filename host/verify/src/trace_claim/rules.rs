@@ -236,9 +236,10 @@ pub(super) fn summary(claim: &View<'_>) -> Found {
         return fail(format!("tool_transcript.call_count {total}"), calls.to_string());
     }
     if let Some(entries) = claim.list(&["trace", "tool_transcript", "entries"])
-        && i64::try_from(entries.len()) != Ok(total)
+        && i64::try_from(entries.len()).is_ok_and(|listed| listed > total)
     {
-        return fail(format!("{total} transcript entries"), entries.len().to_string());
+        // Fewer are possible: a call of a tool that the catalog does not have has no name to list.
+        return fail(format!("at most {total} transcript entries"), entries.len().to_string());
     }
     Ok(format!("{total} calls"))
 }
