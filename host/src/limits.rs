@@ -12,6 +12,8 @@ pub const RECALLS: usize = 16;
 pub const RELAY_BUFFER: usize = 64 << 10;
 /// For the first frame of a stream and its answer.
 pub const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause before trying again while the enclave's queue of connections is full.
+pub const CONNECT_PAUSE: Duration = Duration::from_millis(5);
 /// To connect to a tool server; the enclave's own timeout for a call is longer.
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// For agents to read what an enclave wrote before it ended.

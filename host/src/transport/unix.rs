@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
 
 use tokio::net::{UnixListener, UnixStream};
+use tokio::time::sleep;
 
 use super::Transport;
 use crate::limits;
@@ -40,8 +41,14 @@ impl Transport for Unix {
         CALLBACK_PORT
     }
 
+    /// A queue that is full is no error but a reason to wait; the callers do not wait for ever.
     async fn connect(&self) -> io::Result<UnixStream> {
-        UnixStream::connect(&self.socket).await
+        loop {
+            match UnixStream::connect(&self.socket).await {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(limits::CONNECT_PAUSE).await,
+                other => return other,
+            }
+        }
     }
 
     /// Another process of the same user could reach the socket; its streams are dropped.

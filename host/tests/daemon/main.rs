@@ -78,6 +78,22 @@ fn bytes_are_relayed_both_ways() {
 }
 
 #[test]
+fn a_rush_of_agents_is_served() {
+    let files = Files::new("");
+    let host = Host::dev(&files);
+    let address = host.address();
+    let mut agents: Vec<_> = (0..700).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+    for agent in &mut agents {
+        agent.write_all(b"echo x\n").unwrap();
+    }
+    for mut agent in agents {
+        let mut answer = String::new();
+        agent.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "x\n");
+    }
+}
+
+#[test]
 fn dials_only_what_the_catalog_names() {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = server.local_addr().unwrap().port();
