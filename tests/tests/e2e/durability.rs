@@ -96,8 +96,9 @@ fn parse(trace: &str, tool_port: u16) -> Vec<Event> {
 
 /// What the first argument's descriptor is, in angle brackets; `-xx` writes paths in hexadecimal too.
 fn target(arguments: &str) -> String {
-    let name = arguments.split_once('<').and_then(|(_, rest)| rest.split_once(">)").or(rest.split_once(">,")));
-    let name = name.map(|(name, _)| name).unwrap_or_default();
+    let rest = arguments.split_once('<').map(|(_, rest)| rest).unwrap_or_default();
+    let end = [">)", ">,", "> <unfinished"].iter().filter_map(|end| rest.find(end)).min().unwrap_or_default();
+    let name = &rest[..end];
     if name.starts_with("\\x") { String::from_utf8_lossy(&unhex(name)).into_owned() } else { name.to_owned() }
 }
 
