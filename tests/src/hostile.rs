@@ -42,7 +42,7 @@ pub enum Dialling {
     Refuse(OpenRefusal),
     /// Never answers.
     Silent,
-    /// Answers, then sends these bytes whatever it is told, and closes.
+    /// Answers, waits for a first word, then sends these bytes whatever it was told, and closes.
     Bytes(Vec<u8>),
     /// Answers with these bytes in place of a frame.
     Answer(Vec<u8>),
@@ -317,6 +317,7 @@ fn dial(dialling: &Dialling, mut stream: UnixStream, host: &str, port: u16) -> R
         }
         Dialling::Bytes(bytes) => {
             write(&mut stream, &OpenAnswer::Ready)?;
+            let _ = stream.read(&mut [0; 4096])?;
             return Ok(stream.write_all(bytes)?);
         }
     };

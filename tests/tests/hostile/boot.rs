@@ -78,7 +78,7 @@ fn documents_that_do_not_hold_are_refused_by_name() {
     };
     let policy = |path: &str, bytes: &[u8]| PolicyFile { path: Text::from(path), bytes: Blob(bytes.to_vec()) };
     assert_eq!(refuse(&|bundle| bundle.config = Blob(b"{".to_vec())), RefusalCode::Malformed);
-    assert_eq!(refuse(&|bundle| bundle.config = Blob(b"{\"a\":1,\"a\":1}".to_vec())), RefusalCode::Malformed);
+    assert_eq!(refuse(&|bundle| bundle.config = Blob(b"{\"a\":1,\"a\":1}".to_vec())), RefusalCode::Duplicate);
     assert_eq!(refuse(&|bundle| bundle.config = Blob(vec![b'['; 1 << 20])), RefusalCode::Malformed);
     assert_eq!(refuse(&|bundle| bundle.catalog = Blob(b"\xff\xfe".to_vec())), RefusalCode::Malformed);
     assert_eq!(refuse(&|bundle| bundle.policy.clear()), RefusalCode::Missing);
