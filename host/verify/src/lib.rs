@@ -10,6 +10,9 @@ mod trace_claim;
 mod trust_record;
 mod verdict;
 
+pub use claim::Digest;
+pub use claim::bootlog::BootId;
+pub use claim::key::PublicKey;
 pub use claim::profile::Profile;
 pub use claim::time::Timestamp;
 

@@ -301,6 +301,11 @@ fn the_form_of_a_bundle() {
         (BundleReason::Malformed, text.replace("\"session_id\":\"demo-session-001\"}", "\"session_id\":1}")),
         (BundleReason::Malformed, "{\"session_id\":\"demo-session-001\"}".to_owned()),
         (BundleReason::Malformed, parse(&story.bundle).unwrap().without("session_id").sorted_ascii()),
+        (BundleReason::Malformed, format!("{{\"session_id\":\"x\",\"entries\":[{}", "[".repeat(1 << 20))),
+        (BundleReason::Malformed, {
+            let (open, close) = ("[".repeat(1 << 18), "]".repeat(1 << 18));
+            format!("{{\"session_id\":\"x\",\"entries\":[{open}{close}]}}")
+        }),
         (BundleReason::UnknownKey, text.replacen('{', "{\"more\":1,", 1)),
         (BundleReason::DuplicateKey, text.replacen('{', "{\"session_id\":\"demo-session-001\",", 1)),
         (BundleReason::DuplicateKey, text.replacen("\"call_id\":", "\"call_id\":null,\"call_id\":", 1)),

@@ -20,7 +20,7 @@ use verify::{
 fn judge_files(segments: &[Vec<u8>], heads: Vec<Head>) -> StoreVerdict {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), segments);
-    verify_store(folder.path(), StoreOptions { heads, progress: None }).unwrap()
+    verify_store(folder.path(), StoreOptions { heads, ..StoreOptions::default() }).unwrap()
 }
 
 fn judge(batches: &[Stored]) -> StoreVerdict {
@@ -437,13 +437,26 @@ fn a_changed_proof_proves_nothing() {
 }
 
 #[test]
+fn every_boot_has_a_key_that_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = first_boot();
+    write(folder.path(), &[segment(&first.batches), segment(&second_boot(&first).batches)]);
+    let second = claim::key::Key::from_seed(fixture::store::SECOND_SEED).public();
+    let with =
+        |trusted_keys| verify_store(folder.path(), StoreOptions { trusted_keys, ..StoreOptions::default() }).unwrap();
+    assert!(with(vec![key().public(), second]).verified());
+    assert_refused(&with(vec![key().public()]), StoreReason::KeyNotTrusted);
+    assert_refused(&with(vec![second]), StoreReason::KeyNotTrusted);
+}
+
+#[test]
 fn progress_is_told_after_each_segment() {
     let folder = tempfile::tempdir().unwrap();
     let first = first_boot();
     write(folder.path(), &[segment(&first.batches), segment(&second_boot(&first).batches)]);
     let mut told = Vec::new();
     let mut progress = |progress: verify::Progress| told.push((progress.bytes, progress.total, progress.batches));
-    verify_store(folder.path(), StoreOptions { heads: Vec::new(), progress: Some(&mut progress) }).unwrap();
+    verify_store(folder.path(), StoreOptions { progress: Some(&mut progress), ..StoreOptions::default() }).unwrap();
     let batches = first.batches.len() as u64;
     assert_eq!(told.iter().map(|(_, _, batches)| *batches).collect::<Vec<_>>(), [batches, batches + 1]);
     assert_eq!(told[1].0, told[1].1);

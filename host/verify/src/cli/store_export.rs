@@ -43,7 +43,8 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Result<Exit, CliError> {
     let mut progress = progress(err);
     let options = ExportOptions { session_id: &args.session, out: &args.out };
-    let store_options = StoreOptions { heads: heads(&args.head)?, progress: Some(&mut progress) };
+    let store_options =
+        StoreOptions { heads: heads(&args.head)?, progress: Some(&mut progress), ..StoreOptions::default() };
     let (verdict, exported) = export_session(&args.store, options, store_options)?;
     if args.json {
         let sessions: Vec<_> = exported.iter().map(exported_json).collect();

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
+use claim::key::PublicKey;
 use serde_json::{Value, json};
 
 use crate::store::{BootReport, Head, HeadVerdict, Progress, StoreFailure, StoreOptions, StoreVerdict, verify_store};
@@ -15,7 +16,8 @@ one. Without a head, the end of the log is the word of who stores it: batches cu
 
 Exit code: 0 the store is whole up to its end, and no older than any head; 1 it is not; 2 it could not be read; 64 wrong
 usage. A torn tail and calls with unknown outcome are reported and do not change the exit code: a crash leaves them.
-Whether the key belongs to a genuine gateway is another question: compare it with a claim that you verified.";
+Whether a boot's key is that of a genuine gateway is another question: --trusted-key takes those that you know, from a
+claim that you verified.";
 
 /// What to check.
 #[derive(Debug, clap::Args)]
@@ -26,6 +28,9 @@ pub(super) struct Args {
     /// What must be in it; can be given several times
     #[arg(long, value_name = "HEAD")]
     head: Vec<String>,
+    /// Key that a boot may have, 64 hexadecimal digits; can be given several times
+    #[arg(long, value_name = "HEX", value_parser = input::key)]
+    trusted_key: Vec<String>,
     /// Print the verdict as JSON
     #[arg(long)]
     json: bool,
@@ -33,7 +38,8 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Result<Exit, CliError> {
     let mut progress = progress(err);
-    let options = StoreOptions { heads: heads(&args.head)?, progress: Some(&mut progress) };
+    let trusted_keys = args.trusted_key.iter().filter_map(|key| PublicKey::from_hex(key).ok()).collect();
+    let options = StoreOptions { heads: heads(&args.head)?, trusted_keys, progress: Some(&mut progress) };
     let verdict = verify_store(&args.store, options)?;
     if args.json {
         writeln!(out, "{:#}", verdict_json(&verdict))?;

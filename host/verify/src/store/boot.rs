@@ -15,7 +15,6 @@ use super::{BootReport, StoreReason};
 /// A boot whose log is being read.
 pub(super) struct Boot {
     pub(super) report: BootReport,
-    key: PublicKey,
     terms: Terms,
     sessions: BTreeMap<u64, Session>,
     begun: Numbers,
@@ -23,7 +22,7 @@ pub(super) struct Boot {
 
 /// What the boot record says and sessions must agree with.
 pub(super) struct Terms {
-    pub(super) key: PublicKey,
+    key: PublicKey,
     /// X of the boot's binding, 64 digits.
     pub(super) boot_x: String,
     pub(super) bundle_hash: Digest,
@@ -64,7 +63,11 @@ impl Boot {
             refused_calls: 0,
             unknown_outcomes: Vec::new(),
         };
-        Ok(Self { report, key, terms, sessions: BTreeMap::new(), begun: Numbers::default() })
+        Ok(Self { report, terms, sessions: BTreeMap::new(), begun: Numbers::default() })
+    }
+
+    pub(super) fn key(&self) -> &PublicKey {
+        &self.terms.key
     }
 
     /// Number of the last batch.
@@ -83,7 +86,8 @@ impl Boot {
             let message = format!("names {}, the batch before hashes to {}", batch.prev().hex(), report.head.hex());
             return Err(Fault::new(StoreReason::BatchLinkBroken, message));
         }
-        self.key
+        self.terms
+            .key
             .verify_batch(hash, frame.signature)
             .map_err(|error| Fault::new(StoreReason::BatchSignatureInvalid, error.to_string()))?;
         let mut sessions: Vec<_> = batch.records().map(|record| record.session).filter(|number| *number != 0).collect();

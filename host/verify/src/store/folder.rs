@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use claim::key::PublicKey;
+
 use super::{Head, Seen, StoreReason, StoreVerdict, StoreWalk};
 
 /// A segment is closed at 64 MiB; a file much larger than that is none.
@@ -14,6 +16,8 @@ const MAX_SEGMENT: u64 = 128 << 20;
 pub struct StoreOptions<'a> {
     /// What must be in it.
     pub heads: Vec<Head>,
+    /// Keys that boots may have, learned out of band; any key if there are none.
+    pub trusted_keys: Vec<PublicKey>,
     /// Told after each segment.
     pub progress: Option<&'a mut dyn FnMut(Progress)>,
 }
@@ -47,7 +51,7 @@ pub fn verify_store(folder: &Path, options: StoreOptions<'_>) -> Result<StoreVer
 /// The same, showing what has been verified.
 pub(super) fn walk(folder: &Path, options: StoreOptions<'_>, seen: &mut dyn Seen) -> Result<StoreVerdict, StoreError> {
     let Listing { segments, kept_torn } = list(folder)?;
-    let mut walk = StoreWalk::new(options.heads);
+    let mut walk = StoreWalk::new(options.heads, options.trusted_keys);
     let mut progress = options.progress;
     let total = segments.iter().fold(0_u64, |sum, segment| sum.saturating_add(segment.size));
     let mut bytes = Vec::new();

@@ -47,7 +47,7 @@ pub enum ProofError {
     Signature(u64),
 }
 
-/// Appends nothing and replaces all: one frame as it stands in a segment.
+/// Fills `out` with one frame as it stands in a segment.
 pub(super) fn write_frame(frame: &Frame<'_>, out: &mut Vec<u8>) {
     let sessions: Vec<_> = frame.sessions().collect();
     let mut payload = u32::try_from(sessions.len()).unwrap_or_default().to_le_bytes().to_vec();

@@ -23,6 +23,8 @@ reasons! {
         FrameIndexWrong = "FRAME_INDEX_WRONG",
         /// The first record of a boot is not its boot record, or that contradicts its batch.
         BootRecordInvalid = "BOOT_RECORD_INVALID",
+        /// The key of a boot is none of those that the caller gave.
+        KeyNotTrusted = "PUBLIC_KEY_NOT_BOUND",
         /// A record's body is not of its kind, or not in canonical form.
         RecordMalformed = "RECORD_MALFORMED",
         /// A record where it cannot be: of a session that has not begun, a second boot record.

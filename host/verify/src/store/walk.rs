@@ -4,6 +4,7 @@
 use claim::Digest;
 use claim::bootlog::{Batch, BootId, Frame, Segment, batch_hash};
 use claim::json::Json;
+use claim::key::PublicKey;
 
 use super::boot::Boot;
 use super::heads::{Head, Heads};
@@ -40,13 +41,15 @@ impl Fault {
 pub(crate) struct StoreWalk {
     verdict: StoreVerdict,
     heads: Heads,
+    trusted_keys: Vec<PublicKey>,
     boot: Option<Boot>,
     place: Place,
 }
 
 impl StoreWalk {
-    pub(crate) fn new(heads: Vec<Head>) -> Self {
-        Self { verdict: StoreVerdict::default(), heads: Heads::new(heads), boot: None, place: Place::default() }
+    pub(crate) fn new(heads: Vec<Head>, trusted_keys: Vec<PublicKey>) -> Self {
+        let (verdict, place) = (StoreVerdict::default(), Place::default());
+        Self { verdict, heads: Heads::new(heads), trusted_keys, boot: None, place }
     }
 
     /// Batches read so far.
@@ -154,7 +157,12 @@ impl StoreWalk {
             let message = format!("names {}, the store's head before is {}", batch.prev().hex(), expected.hex());
             return Err(Fault::new(StoreReason::BatchLinkBroken, message));
         }
-        self.boot = Some(Boot::begin(batch, hash, head)?);
+        let boot = Boot::begin(batch, hash, head)?;
+        if !self.trusted_keys.is_empty() && !self.trusted_keys.contains(boot.key()) {
+            let message = format!("{} is none of the keys that were given", boot.key().hex());
+            return Err(Fault::new(StoreReason::KeyNotTrusted, message));
+        }
+        self.boot = Some(boot);
         Ok(())
     }
 
