@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use tempfile::TempDir;
 use thiserror::Error;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
@@ -14,6 +13,10 @@ use tokio::time::{sleep, timeout};
 use crate::control::{Control, ControlError};
 use crate::limits;
 use crate::transport::unix::Unix;
+
+mod folder;
+
+use folder::Folder;
 
 /// Why the enclave did not start.
 #[derive(Debug, Error)]
@@ -49,7 +52,7 @@ pub struct Enclave {
     pub control: Control,
     child: Child,
     /// Removed with its sockets when the enclave is gone.
-    _folder: TempDir,
+    _folder: Folder,
 }
 
 impl Enclave {
@@ -61,7 +64,7 @@ impl Enclave {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(program: &Path) -> Result<Self, StartError> {
-        let folder = private_folder().map_err(StartError::Sockets)?;
+        let folder = Folder::new().map_err(StartError::Sockets)?;
         let socket = folder.path().join("enclave.sock");
         let mut listen = std::ffi::OsString::from("unix:");
         listen.push(&socket);
@@ -97,11 +100,6 @@ impl Enclave {
 /// The system does not say where this program is.
 pub fn sibling() -> io::Result<PathBuf> {
     Ok(env::current_exe()?.with_file_name("enclave"))
-}
-
-fn private_folder() -> io::Result<TempDir> {
-    use std::os::unix::fs::PermissionsExt;
-    tempfile::Builder::new().prefix("cmcp-").permissions(std::fs::Permissions::from_mode(0o700)).tempdir()
 }
 
 /// Opens the control stream as soon as the socket is there.

@@ -35,6 +35,8 @@ pub const BOOT_TIMEOUT: Duration = Duration::from_mins(1);
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 /// For the process to be gone after its last word.
 pub const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A folder of sockets that is older and not locked was left by a host that was killed.
+pub const ABANDONED: Duration = Duration::from_mins(1);
 /// First pause before a restart; doubled each time.
 pub const RESTART_FIRST: Duration = Duration::from_millis(200);
 /// Longest pause before a restart.
