@@ -8,6 +8,10 @@ pub const MAX_STREAMS: usize = 20_000;
 pub const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the host may take to answer a stream that the enclave opened.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Attempts to open a stream while the host's queue is full: two seconds in all.
+pub const CONNECT_ATTEMPTS: u32 = 1000;
+/// Pause between them.
+pub const CONNECT_PAUSE: Duration = Duration::from_millis(2);
 /// Head of one HTTP message. Hyper refuses more with 431.
 pub const MAX_HEAD_BYTES: usize = 64 << 10;
 /// A batch is closed at this size even if more records wait, well under the wire's limit.
@@ -22,8 +26,6 @@ pub const COUNTERS_INTERVAL: Duration = Duration::from_secs(1);
 pub const MAX_LOG_EVENTS: usize = 1024;
 /// Calls in flight get this long at shutdown before their sessions are closed under them.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
-/// Distinct pairs of compliance domains kept per session for the claim's call graph.
-pub const MAX_BOUNDARY_PAIRS: usize = 64;
 /// Length of a caller's challenge in bytes (`GET /attestation?nonce=`).
 pub const NONCE_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
 /// One event of a tool server's event stream, beyond the cap on the whole answer.

@@ -1,7 +1,10 @@
 //! Reading records back from the host's store. What comes back is the host's word until it is checked.
 
+use std::time::Duration;
+
 use claim::Digest;
 use claim::bootlog::{Batch, RecordKind};
+use tokio::time::timeout;
 use wire::{EnclaveOpen, OpenAnswer, RecallItem, WireError};
 
 use crate::error::Code;
@@ -10,7 +13,10 @@ use crate::session::Issued;
 use crate::transport::BoxStream;
 
 /// Batches of this boot that hold records of one session, in order.
-pub struct Recall(BoxStream);
+pub struct Recall {
+    stream: BoxStream,
+    patience: Duration,
+}
 
 impl Recall {
     /// Asks the store for the batches from `first` to `last` that hold records of session `session`.
@@ -27,18 +33,22 @@ impl Recall {
                 OpenAnswer::Refused(_) => Err(WireError::Closed),
             }
         };
-        stream.await.map(Self).map_err(|_| Code::AuditUnavailable)
+        let patience = Duration::from_millis(gateway.config.limits.store_timeout_ms);
+        match timeout(patience, stream).await {
+            Ok(Ok(stream)) => Ok(Self { stream, patience }),
+            Ok(Err(_)) | Err(_) => Err(Code::AuditUnavailable),
+        }
     }
 
     /// The bytes of the next batch.
     ///
     /// # Errors
-    /// [`Code::AuditUnavailable`] when the stream breaks off.
+    /// [`Code::AuditUnavailable`] when the stream breaks off or goes silent.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Code> {
-        match wire::read(&mut self.0).await {
-            Ok(RecallItem::Batch(bytes)) => Ok(Some(bytes.0)),
-            Ok(RecallItem::End) => Ok(None),
-            Ok(RecallItem::Failed(_)) | Err(_) => Err(Code::AuditUnavailable),
+        match timeout(self.patience, wire::read(&mut self.stream)).await {
+            Ok(Ok(RecallItem::Batch(bytes))) => Ok(Some(bytes.0)),
+            Ok(Ok(RecallItem::End)) => Ok(None),
+            Ok(Ok(RecallItem::Failed(_)) | Err(_)) | Err(_) => Err(Code::AuditUnavailable),
         }
     }
 }

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::limits;
+
 /// A bidirectional byte stream.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
@@ -75,6 +77,15 @@ impl Callback {
     /// # Errors
     /// The system's.
     pub async fn open(&self) -> io::Result<BoxStream> {
-        Ok(Box::new(tokio::net::UnixStream::connect(&self.0).await?))
+        for _ in 0..limits::CONNECT_ATTEMPTS {
+            match tokio::net::UnixStream::connect(&self.0).await {
+                // A Unix socket whose queue is full answers at once instead of waiting (unix(7)).
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    tokio::time::sleep(limits::CONNECT_PAUSE).await;
+                }
+                connected => return Ok(Box::new(connected?)),
+            }
+        }
+        Err(io::ErrorKind::WouldBlock.into())
     }
 }
