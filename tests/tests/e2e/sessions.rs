@@ -139,7 +139,7 @@ fn cross_boundary_events_come_from_calls_that_ran() {
     let setup = Setup::quickstart(&tool.url()).tool("ehr.lookup", &tool.url(), "hipaa_phi", "hipaa_phi").tool(
         "ledger.read",
         &down,
-        "finance",
+        "mnpi",
         "mnpi",
     );
     let gateway = Gateway::start(&setup);
