@@ -115,7 +115,8 @@ fn header(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Prob
 /// The parameters without `_cmcp`, and `_meta` without keys of ours.
 fn forward(params: &Members<'_>, meta: Option<&Members<'_>>) -> String {
     let ours = |key: &str| key.starts_with(META_PREFIX);
-    let mut text = String::from("{");
+    let mut text = String::with_capacity(params.iter().map(|(key, value)| key.len() + value.get().len() + 4).sum());
+    text.push('{');
     for (key, value) in params.iter().filter(|(key, _)| *key != SEED_KEY) {
         match meta.filter(|meta| key == "_meta" && meta.iter().any(|(key, _)| ours(key))) {
             None => push_member(&mut text, key, value.get()),
