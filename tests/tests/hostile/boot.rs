@@ -4,7 +4,7 @@ use serde_json::json;
 use tests::hostile::{HostileHost, Unbooted, bundle};
 use tests::setup::{CONTACTS, Setup};
 use tests::upstream::Upstream;
-use wire::{Blob, ControlEvent, ControlRequest, PolicyFile, RefusalCode, Text};
+use wire::{Blob, ControlEvent, ControlRequest, PolicyFile, RefusalCode, StoreHead, Text};
 
 use crate::{call, get, outcome};
 
@@ -109,4 +109,45 @@ fn the_first_entry_says_whose_time_it_is() {
     let entries = get(&host, "/audit/export?session_id=time").json()["entries"].clone();
     assert_eq!(entries[0]["detail"]["time_source"], "host");
     assert_eq!(entries[1]["tool_name"], CONTACTS);
+}
+
+#[test]
+fn checks_and_hashes_leave_the_running_boot_alone() {
+    let tool = Upstream::plain();
+    let setup = Setup::quickstart(&tool.url()).mode("enforcing");
+    let mut host = HostileHost::start(&setup);
+    assert_eq!(call(&host, "running").status(), 200);
+    wire::blocking::write(host.control(), &ControlRequest::Check(bundle(&setup.clone().mode("silent"))))
+        .expect("the enclave reads");
+    let checked = host.event("answer to the check", |event| match event {
+        ControlEvent::Checked(report) => Some(report.config_hash),
+        _ => None,
+    });
+    assert_ne!(checked, host.report.config_hash);
+    let definition = setup.catalog[0]["approved_definition"].to_string();
+    wire::blocking::write(host.control(), &ControlRequest::HashDefinition(Blob(definition.into_bytes())))
+        .expect("the enclave reads");
+    let hash = host.event("hash", |event| match event {
+        ControlEvent::DefinitionHash(hash) => Some(*hash),
+        _ => None,
+    });
+    assert_eq!(setup.catalog[0]["definition_hash"], json!(claim::Digest::from_bytes(hash).prefixed()));
+    assert_eq!(outcome(&call(&host, "running")), (403, "POLICY_DENY".to_owned()), "still enforcing, same session");
+}
+
+#[test]
+fn the_head_of_an_earlier_store_is_recorded_and_chained() {
+    let tool = Upstream::plain();
+    let mut bundle = bundle(&Setup::quickstart(&tool.url()));
+    let head = StoreHead { boot_id: [7; 16], batch: 41, hash: [9; 32] };
+    bundle.store_head = Some(head);
+    let host = Unbooted::start().boot(bundle);
+    assert_eq!(call(&host, "after").status(), 200);
+    let appends = host.store.appends();
+    let first = claim::bootlog::Batch::parse(&appends[0].bytes.0).expect("a batch");
+    assert_eq!(first.prev(), claim::Digest::from_bytes(head.hash));
+    let boot = tests::store::batch_records(&appends[0].bytes.0).remove(0);
+    assert_eq!(boot.kind, tests::store::kind::BOOT);
+    assert_eq!(boot.json()["previous"]["batch"], 41);
+    assert_eq!(boot.json()["previous"]["boot_id"], "07".repeat(16));
 }
