@@ -220,7 +220,7 @@ limits! {
     /// Closed sessions whose claims are found by session id.
     closed_sessions: usize = 10_000 in 0..=1_000_000, "each takes a few dozen bytes of the enclave's memory";
     /// Agent connections at once.
-    max_connections: usize = 4096 in 1..=65_536, "each is a stream between host and enclave";
+    max_connections: usize = 4096 in 1..=4096, "the records of all calls in flight must fit into one batch";
     /// Milliseconds that a tool server may take to answer.
     upstream_timeout_ms: u64 = 30_000 in 100..=600_000, "a call is held open meanwhile";
     /// Connections to one tool server at once.

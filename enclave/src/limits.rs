@@ -14,8 +14,6 @@ pub const CONNECT_ATTEMPTS: u32 = 1000;
 pub const CONNECT_PAUSE: Duration = Duration::from_millis(2);
 /// Head of one HTTP message. Hyper refuses more with 431.
 pub const MAX_HEAD_BYTES: usize = 64 << 10;
-/// A batch is closed at this size even if more records wait, well under the wire's limit.
-pub const BATCH_BYTES: usize = 8 << 20;
 /// Pause between attempts to reach a store that failed.
 pub const STORE_RETRY: Duration = Duration::from_millis(200);
 /// Idle sessions are looked for this often.
