@@ -186,7 +186,7 @@ fn no_random() -> BootRefusal {
     refusal(RefusalCode::State, &Document::None, "", "no random bytes", "a kernel with getrandom(2)")
 }
 
-/// The host's clock, but never before this version or the newest date in the boot inputs.
+/// The host's clock, but never before this version or the newest approval in the catalog.
 fn wall_time(bundle: &BootBundle, loaded: &Loaded) -> Timestamp {
     let host = Timestamp::from_millis(i64::try_from(bundle.wall_unix_ms).unwrap_or(i64::MAX / 1000));
     let dates = loaded.catalog.tools().iter().map(|tool| tool.added_at.as_str());
