@@ -22,6 +22,7 @@ use crate::events::Events;
 use crate::evidence::{DevMode, Evidence};
 use crate::gateway::{Clock, Gateway};
 use crate::policy::Policy;
+use crate::polling::Polling;
 use crate::random;
 use crate::session::Sessions;
 use crate::transport::Callback;
@@ -122,6 +123,9 @@ pub fn boot(
     audit.push(RecordKind::Boot, 0, &record.bytes().map_err(internal)?);
     let previous = bundle.store_head.map_or([0; 32], |head| head.hash);
     spawn_local(audit.clone().run(key.clone(), Digest::from_bytes(previous)));
+    let polling = Rc::new(Polling::default());
+    let polls = polling.clone();
+    spawn_local(async move { polls.run().await });
     let boot = Boot {
         id,
         id_hex: record.boot_id.to_string(),
@@ -142,6 +146,7 @@ pub fn boot(
         boot,
         clock: Clock::starting_at(now),
         audit,
+        polling,
         events: events.clone(),
         stopping: Cell::new(false),
     };
@@ -186,12 +191,12 @@ fn no_random() -> BootRefusal {
     refusal(RefusalCode::State, &Document::None, "", "no random bytes", "a kernel with getrandom(2)")
 }
 
-/// The host's clock, but never before this version or the newest approval in the catalog.
+/// The host's clock, but never before this version, the policy bundle or the newest approval in the catalog.
 fn wall_time(bundle: &BootBundle, loaded: &Loaded) -> Timestamp {
     let host = Timestamp::from_millis(i64::try_from(bundle.wall_unix_ms).unwrap_or(i64::MAX / 1000));
     let dates = loaded.catalog.tools().iter().map(|tool| tool.added_at.as_str());
     let newest = dates.filter_map(|date| Timestamp::parse(date).ok()).max().unwrap_or(EARLIEST);
-    host.max(newest).max(EARLIEST)
+    host.max(newest).max(loaded.policy.authored_at()).max(EARLIEST)
 }
 
 fn boot_record(

@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::error::Code;
 use crate::events::Events;
 use crate::policy::Policy;
+use crate::polling::Polling;
 use crate::random;
 use crate::session::{Session, Sessions, Source};
 use crate::upstream::Upstreams;
@@ -62,6 +63,8 @@ pub struct Gateway {
     pub sessions: RefCell<Sessions>,
     /// Tool servers.
     pub upstreams: Upstreams,
+    /// Keeps the thread awake between the steps of few calls.
+    pub polling: Rc<Polling>,
     /// What the host learns.
     pub events: Rc<Events>,
     /// Set at shutdown: nothing new is admitted.
@@ -152,7 +155,7 @@ impl Gateway {
     /// # Errors
     /// [`Code::AuditUnavailable`].
     pub async fn stored(&self, ticket: &Ticket) -> Result<(), Code> {
-        let stored = ticket.stored().await;
+        let stored = self.polling.during(ticket.stored()).await;
         if stored.is_err() {
             self.events.audit_unavailable();
         }

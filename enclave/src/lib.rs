@@ -21,6 +21,7 @@ pub mod labels;
 pub mod limits;
 pub mod mcp;
 pub mod policy;
+pub mod polling;
 pub mod recall;
 pub mod serve;
 pub mod session;

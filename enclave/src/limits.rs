@@ -14,6 +14,10 @@ pub const CONNECT_ATTEMPTS: u32 = 1000;
 pub const CONNECT_PAUSE: Duration = Duration::from_millis(2);
 /// Head of one HTTP message. Hyper refuses more with 431.
 pub const MAX_HEAD_BYTES: usize = 64 << 10;
+/// How long the thread polls before it sleeps: longer than a near tool server or a disk's fdatasync takes.
+pub const POLL: Duration = Duration::from_micros(500);
+/// Calls that may wait at once while the thread polls.
+pub const POLLED_WAITS: u32 = 2;
 /// Pause between attempts to reach a store that failed.
 pub const STORE_RETRY: Duration = Duration::from_millis(200);
 /// Idle sessions are looked for this often.

@@ -30,14 +30,12 @@ pub(crate) fn uuid() -> Result<String, getrandom::Error> {
     let [_, _, _, _, _, _, version, _, variant, ..] = &mut bytes;
     *version = *version & 0x0f | 0x40;
     *variant = *variant & 0x3f | 0x80;
-    let mut text = String::with_capacity(36);
-    for (index, byte) in bytes.iter().enumerate() {
-        if matches!(index, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        text.extend(hex::pair(*byte).map(char::from));
-    }
-    Ok(text)
+    let digits = hex::encode(&bytes);
+    let (first, rest) = digits.split_at(8);
+    let (second, rest) = rest.split_at(4);
+    let (third, rest) = rest.split_at(4);
+    let (fourth, last) = rest.split_at(4);
+    Ok([first, second, third, fourth, last].join("-"))
 }
 
 /// 16 bytes that were given out to nobody else.

@@ -1,11 +1,12 @@
 //! The stream to the host's record store.
 
+use tokio::io::BufReader;
 use wire::{Append, AppendAnswer, EnclaveOpen, OpenAnswer, StorePosition, WireError};
 
 use crate::transport::{BoxStream, Callback};
 
 /// An open `Records` stream.
-pub(super) struct Records(BoxStream);
+pub(super) struct Records(BufReader<BoxStream>);
 
 /// What the store says it holds.
 pub(super) enum Opened {
@@ -19,7 +20,8 @@ pub(super) enum Opened {
 
 impl Records {
     pub(super) async fn open(callback: &Callback, boot_id: [u8; 16], next: u64) -> Result<Opened, WireError> {
-        let mut stream = callback.open().await?;
+        // An answer and its header in one read.
+        let mut stream = BufReader::with_capacity(64, callback.open().await?);
         wire::write(&mut stream, &EnclaveOpen::Records { boot_id, next }).await?;
         if wire::read::<OpenAnswer>(&mut stream).await? != OpenAnswer::Ready {
             return Err(WireError::Closed);

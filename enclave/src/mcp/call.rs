@@ -228,7 +228,7 @@ impl OpenCall {
     async fn forward(&mut self, asked: &Asked<'_>, tool: &Tool) -> Result<Bytes, Fault> {
         self.forwarded = true;
         let body = envelope::request(asked.id.get(), "tools/call", asked.forward);
-        self.gateway.upstreams.call(&tool.server, body, asked.id).await
+        self.gateway.polling.during(self.gateway.upstreams.call(&tool.server, body, asked.id)).await
     }
 
     /// Inspects the tool server's answer, records the outcome, and only then lets the answer out.

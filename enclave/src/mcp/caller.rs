@@ -1,12 +1,13 @@
 //! Who calls, in which session and workflow, and what of the parameters is forwarded.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use claim::names::check_id;
 use hyper::header::{HeaderMap, HeaderName};
 
 use super::envelope::Problem;
-use super::members::{Members, push_member};
+use super::members::{Members, push_received};
 use super::receipt::{META_PREFIX, Place, SEED_KEY};
 use super::{SESSION_HEADER, VERSION_HEADER, text_of};
 use crate::error::Code;
@@ -100,7 +101,8 @@ fn inner<'a>(params: &Members<'a>, key: &str) -> Result<Option<Members<'a>>, Pro
 }
 
 fn member(members: Option<&Members<'_>>, key: &str) -> Result<Option<String>, Problem> {
-    members.map_or(Ok(None), |members| text_of(members, key))
+    let text = members.map_or(Ok(None), |members| text_of(members, key))?;
+    Ok(text.map(Cow::into_owned))
 }
 
 fn header(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Problem> {
@@ -119,9 +121,9 @@ fn forward(params: &Members<'_>, meta: Option<&Members<'_>>) -> String {
     text.push('{');
     for (key, value) in params.iter().filter(|(key, _)| *key != SEED_KEY) {
         match meta.filter(|meta| key == "_meta" && meta.iter().any(|(key, _)| ours(key))) {
-            None => push_member(&mut text, key, value.get()),
+            None => push_received(&mut text, key, value.get()),
             Some(meta) if meta.iter().all(|(key, _)| ours(key)) => {}
-            Some(meta) => push_member(&mut text, key, &meta.without(ours)),
+            Some(meta) => push_received(&mut text, key, &meta.without(ours)),
         }
     }
     text.push('}');

@@ -1,8 +1,10 @@
 //! JSON-RPC 2.0 envelopes, read without touching what they carry.
 
+use std::borrow::Cow;
+
 use serde_json::value::RawValue;
 
-use super::members::{Members, push_member};
+use super::members::{Members, push_member, push_text, string};
 use crate::error::Code;
 
 /// A problem with a request, for the JSON-RPC error.
@@ -27,7 +29,7 @@ pub struct Request<'a> {
     /// The id as received (a string or an integer), absent for a notification.
     pub id: Option<&'a RawValue>,
     /// The method's name.
-    pub method: String,
+    pub method: Cow<'a, str>,
     /// Parameters as received.
     pub params: Option<&'a RawValue>,
 }
@@ -51,10 +53,8 @@ pub fn parse_request(body: &[u8]) -> Result<Request<'_>, (Problem, Option<&RawVa
     if id.is_some_and(|id| !is_id(id.get())) {
         return Err(invalid("member \"id\" must be a string or an integer"));
     }
-    let method = members
-        .find("method")
-        .and_then(|method| serde_json::from_str::<String>(method.get()).ok())
-        .ok_or_else(|| invalid("member \"method\" must be a string"))?;
+    let method =
+        members.find("method").and_then(string).ok_or_else(|| invalid("member \"method\" must be a string"))?;
     Ok(Request { id, method, params: members.find("params") })
 }
 
@@ -113,7 +113,7 @@ pub fn request(id: &str, method: &str, params: &str) -> String {
     text.push('{');
     push_member(&mut text, "jsonrpc", "\"2.0\"");
     push_member(&mut text, "id", id);
-    push_member(&mut text, "method", &format!("\"{method}\""));
+    push_text(&mut text, "method", method);
     push_member(&mut text, "params", params);
     text.push('}');
     text

@@ -34,27 +34,46 @@ impl<'a> Members<'a> {
     pub fn without(&self, drop: impl Fn(&str) -> bool) -> String {
         let mut text = String::from("{");
         for (name, value) in self.iter().filter(|(name, _)| !drop(name)) {
-            push_member(&mut text, name, value.get());
+            push_received(&mut text, name, value.get());
         }
         text.push('}');
         text
     }
 }
 
-/// Appends `"name":value` to an object's text that is not closed yet.
-pub fn push_member(object: &mut String, name: &str, value: &str) {
+/// The value of a JSON string; `None` for any other value.
+pub fn string(value: &RawValue) -> Option<Cow<'_, str>> {
+    match value.get().strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
+        Some(text) if !text.contains('\\') => Some(Cow::Borrowed(text)),
+        _ => serde_json::from_str(value.get()).ok().map(Cow::Owned),
+    }
+}
+
+/// Appends `"name":value` to an object's text that is not closed yet. The name is one of ours: nothing in it needs escaping.
+pub fn push_member(object: &mut String, name: &'static str, value: &str) {
+    if !object.ends_with('{') {
+        object.push(',');
+    }
+    object.push('"');
+    object.push_str(name);
+    object.push_str("\":");
+    object.push_str(value);
+}
+
+/// Appends `"name":"text"` to an object's text that is not closed yet.
+pub fn push_text(object: &mut String, name: &'static str, text: &str) {
+    push_member(object, name, "");
+    push_string(object, text);
+}
+
+/// Appends `"name":value` with a name that was received.
+pub fn push_received(object: &mut String, name: &str, value: &str) {
     if !object.ends_with('{') {
         object.push(',');
     }
     push_string(object, name);
     object.push(':');
     object.push_str(value);
-}
-
-/// Appends `"name":"text"` to an object's text that is not closed yet.
-pub fn push_text(object: &mut String, name: &str, text: &str) {
-    push_member(object, name, "");
-    push_string(object, text);
 }
 
 /// Appends a JSON string.

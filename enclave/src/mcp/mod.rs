@@ -8,6 +8,7 @@ pub mod tools;
 
 mod caller;
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::rc::Rc;
 use std::time::Instant;
@@ -22,7 +23,7 @@ use serde_json::value::RawValue;
 use self::call::{Answered, Asked, Refusal};
 use self::caller::Caller;
 use self::envelope::{Problem, Request, parse_request};
-use self::members::{Members, push_member, push_string, push_text};
+use self::members::{Members, push_member, push_string, push_text, string};
 use self::receipt::Place;
 use crate::claims;
 use crate::error::Code;
@@ -54,7 +55,7 @@ pub async fn serve(
         return refuse(&unknown, request.id);
     }
     let Some(id) = request.id else { return http::empty(StatusCode::ACCEPTED) };
-    let answer = match request.method.as_str() {
+    let answer = match request.method.as_ref() {
         "initialize" => initialize(gateway, &request, id),
         "ping" => Ok(result(id, "{}")),
         "tools/list" => Ok(result(id, &tools::list(&gateway.catalog))),
@@ -147,11 +148,9 @@ fn members_of<'a>(request: &Request<'a>) -> Result<Members<'a>, Problem> {
 }
 
 /// A text member, if it is there.
-fn text_of(members: &Members<'_>, key: &str) -> Result<Option<String>, Problem> {
+fn text_of<'a>(members: &Members<'a>, key: &str) -> Result<Option<Cow<'a, str>>, Problem> {
     let Some(value) = members.find(key) else { return Ok(None) };
-    serde_json::from_str(value.get())
-        .map(Some)
-        .map_err(|_| Problem::new(Code::InvalidParams, format!("{key} must be a string")))
+    string(value).map(Some).ok_or_else(|| Problem::new(Code::InvalidParams, format!("{key} must be a string")))
 }
 
 /// The arguments, strictly: an object, no key twice at any depth, bounded depth.

@@ -2,7 +2,7 @@
 
 use claim::Digest;
 
-use super::members::{Members, push_member, push_string, push_text};
+use super::members::{Members, push_member, push_received, push_string, push_text};
 
 /// Key of the receipt in the seed's shape.
 pub const SEED_KEY: &str = "_cmcp";
@@ -65,7 +65,8 @@ pub fn advice(advice: &[(String, String)]) -> String {
         let mut same = advice.iter().filter(|(other, _)| other == key).map(|(_, value)| value).peekable();
         let first = same.next().unwrap_or(value);
         if same.peek().is_none() {
-            push_text(&mut text, key, first);
+            push_received(&mut text, key, "");
+            push_string(&mut text, first);
             continue;
         }
         let mut list = String::from("[");
@@ -76,7 +77,7 @@ pub fn advice(advice: &[(String, String)]) -> String {
             push_string(&mut list, value);
         }
         list.push(']');
-        push_member(&mut text, key, &list);
+        push_received(&mut text, key, &list);
     }
     text.push('}');
     text

@@ -17,6 +17,9 @@ pub(super) struct Manifest {
     /// Printable ASCII: it is part of every claim.
     pub(super) version: String,
     authored_at: String,
+    /// `authored_at`, read.
+    #[serde(skip)]
+    pub(super) authored: Timestamp,
     author_identity: String,
     commit_sha: String,
     /// Ed25519 over the bundle hash; outside the bundle hash.
@@ -25,7 +28,7 @@ pub(super) struct Manifest {
 
 impl Manifest {
     pub(super) fn read(tree: &Json, document: &Document) -> Result<Self, BootRefusal> {
-        let manifest: Self = document::read(tree, document, "")?;
+        let mut manifest: Self = document::read(tree, document, "")?;
         let refuse = |field: &str, found: &str, expected: &str| {
             Err(refusal(RefusalCode::InvalidValue, document, field, &format!("{found:?}"), expected))
         };
@@ -38,9 +41,10 @@ impl Manifest {
         if !(1..=LONGEST).contains(&version.len()) || !version.bytes().all(|byte| byte.is_ascii_graphic()) {
             return refuse("version", version, &format!("1 to {LONGEST} characters of printable ASCII without spaces"));
         }
-        if Timestamp::parse(&manifest.authored_at).is_err() {
+        let Ok(authored) = Timestamp::parse(&manifest.authored_at) else {
             return refuse("authored_at", &manifest.authored_at, "a time in UTC such as 2026-06-05T00:00:00Z");
-        }
+        };
+        manifest.authored = authored;
         Ok(manifest)
     }
 }

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use cedar_policy_core::evaluator::Evaluator;
 use cedar_policy_core::extensions::Extensions;
 use claim::Digest;
+use claim::time::Timestamp;
 use wire::{BootRefusal, PolicyFile};
 
 use crate::catalog::{Catalog, Tool};
@@ -35,6 +36,7 @@ use schema::Shape;
 pub struct Policy {
     bundle_hash: Digest,
     version: String,
+    authored_at: Timestamp,
     policies: usize,
     warnings: Vec<String>,
     tools: Vec<String>,
@@ -108,6 +110,7 @@ impl Policy {
         Ok(Self {
             bundle_hash: bundle.hash,
             version: bundle.manifest.version.clone(),
+            authored_at: bundle.manifest.authored,
             policies: policies.len(),
             warnings,
             tools: catalog.tools().iter().map(|tool| tool.name.clone()).collect(),
@@ -149,6 +152,11 @@ impl Policy {
     /// The bundle's version, from its manifest: printable ASCII.
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// When the bundle was written, by its manifest.
+    pub const fn authored_at(&self) -> Timestamp {
+        self.authored_at
     }
 
     /// Number of policies.

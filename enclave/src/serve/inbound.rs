@@ -2,17 +2,20 @@
 
 use std::cell::OnceCell;
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use hyper::Response;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::task::spawn_local;
 
 use super::routes;
-use crate::error::Code;
 use crate::gateway::Gateway;
+use crate::http::Body;
 use crate::limits;
 use crate::transport::BoxStream;
 
@@ -34,10 +37,33 @@ pub(super) async fn serve(gateway: Rc<Gateway>, stream: BoxStream) {
         .max_headers(limits.max_headers)
         .max_buf_size(limits::MAX_HEAD_BYTES)
         .half_close(false);
-    let service = service_fn(|request| {
-        // In a task of its own: a call goes on to its terminal entry when the agent hangs up, and a panic stays here.
-        let task = spawn_local(routes::serve(gateway.clone(), connection.clone(), request));
-        async move { Ok::<_, Infallible>(task.await.unwrap_or_else(|_| routes::refuse(Code::Internal, None))) }
-    });
+    let service =
+        service_fn(|request| Ongoing(Some(Box::pin(routes::serve(gateway.clone(), connection.clone(), request)))));
     let _ = server.serve_connection(TokioIo::new(stream), service).await;
+}
+
+/// A request that is being served, as part of its connection's task. When the agent hangs up, it goes on in a task of its
+/// own: a call reaches its terminal entry whatever happens. After a panic there is nothing left to go on with, and the
+/// connection ends.
+struct Ongoing<F: Future<Output = Response<Body>> + 'static>(Option<Pin<Box<F>>>);
+
+impl<F: Future<Output = Response<Body>>> Future for Ongoing<F> {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(mut request) = self.0.take() else { return Poll::Pending };
+        let polled = request.as_mut().poll(context);
+        if polled.is_pending() {
+            self.0 = Some(request);
+        }
+        polled.map(Ok)
+    }
+}
+
+impl<F: Future<Output = Response<Body>> + 'static> Drop for Ongoing<F> {
+    fn drop(&mut self) {
+        if let Some(request) = self.0.take() {
+            spawn_local(request);
+        }
+    }
 }

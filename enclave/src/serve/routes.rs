@@ -200,7 +200,7 @@ fn not_allowed(allowed: &str) -> Response<Body> {
 }
 
 /// A refusal outside JSON-RPC.
-pub(super) fn refuse(code: Code, detail: Option<&str>) -> Response<Body> {
+fn refuse(code: Code, detail: Option<&str>) -> Response<Body> {
     let mut message = String::new();
     match detail {
         Some(detail) => push_string(&mut message, &format!("{}: {detail}", code.message())),

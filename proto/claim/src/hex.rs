@@ -3,7 +3,7 @@
 const DIGITS: [u8; 16] = *b"0123456789abcdef";
 
 /// The two digits of a byte.
-pub fn pair(byte: u8) -> [u8; 2] {
+pub(crate) fn pair(byte: u8) -> [u8; 2] {
     let digit = |nibble: u8| DIGITS.get(usize::from(nibble & 15)).copied().unwrap_or_default();
     [digit(byte >> 4), digit(byte)]
 }
@@ -19,7 +19,11 @@ pub(crate) fn digits(bytes: &[u8; 32]) -> [u8; 64] {
 
 /// The digits of `bytes`.
 pub fn encode(bytes: &[u8]) -> String {
-    bytes.iter().flat_map(|byte| pair(*byte)).map(char::from).collect()
+    let mut digits = Vec::with_capacity(bytes.len().saturating_mul(2));
+    for byte in bytes {
+        digits.extend_from_slice(&pair(*byte));
+    }
+    String::from_utf8(digits).unwrap_or_default()
 }
 
 /// Exactly `N` bytes from lower-case digits.

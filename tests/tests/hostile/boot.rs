@@ -90,15 +90,35 @@ fn documents_that_do_not_hold_are_refused_by_name() {
     assert_eq!(refuse(&|bundle| bundle.catalog = Blob(tampered.clone().into_bytes())), RefusalCode::HashMismatch);
 }
 
+/// Whatever the boot inputs were written for has not happened yet at a time before they were written.
 #[test]
 fn a_wall_clock_in_the_past_is_not_believed() {
+    const FUTURE: &str = "2031-01-01T00:00:00Z";
+    const FUTURE_SECONDS: i64 = 1_924_992_000;
     let tool = Upstream::plain();
-    let mut bundle = bundle(&Setup::quickstart(&tool.url()));
-    bundle.wall_unix_ms = 0;
-    let host = Unbooted::start().boot(bundle);
-    call(&host, "past");
-    let iat = get(&host, "/session/past/claim").json()["trace"]["iat"].as_i64().expect("a time");
-    assert!(iat >= 1_780_000_000, "not before the newest date in the boot inputs: {iat}");
+    let setup = Setup::quickstart(&tool.url());
+    let issued_at = |bundle: wire::BootBundle| {
+        let host = Unbooted::start().boot(wire::BootBundle { wall_unix_ms: 0, ..bundle });
+        call(&host, "past");
+        get(&host, "/session/past/claim").json()["trace"]["iat"].as_i64().expect("a time")
+    };
+    let later = |bytes: &Blob| {
+        let text = String::from_utf8(bytes.0.clone()).expect("text");
+        assert!(text.contains("2026-06-05T00:00:00Z"), "{text}");
+        Blob(text.replace("2026-06-05T00:00:00Z", FUTURE).into_bytes())
+    };
+
+    let version = issued_at(bundle(&setup));
+    assert!((1_795_305_600..FUTURE_SECONDS).contains(&version), "not before this version: {version}");
+
+    let mut catalog = bundle(&setup);
+    catalog.catalog = later(&catalog.catalog);
+    assert!(issued_at(catalog) >= FUTURE_SECONDS, "not before the newest approval");
+
+    let mut policy = bundle(&setup);
+    let manifest = policy.policy.iter_mut().find(|file| file.path.0 == "manifest.json").expect("a manifest");
+    manifest.bytes = later(&manifest.bytes);
+    assert!(issued_at(policy) >= FUTURE_SECONDS, "not before the policy bundle");
 }
 
 #[test]
