@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use tests::gateway::Gateway;
-use tests::setup::{CONTACTS, Setup};
+use tests::http::request_bytes;
+use tests::setup::{CONTACTS, Setup, call_params, rpc};
 use tests::upstream::{Reply, Upstream};
+use tests::wait_for;
 
 use crate::call_entries;
 
@@ -123,4 +125,22 @@ fn event_streams_are_read_to_their_final_event() {
     let answer = gateway.call("events", CONTACTS);
     assert_eq!(answer.status(), 200, "{}", answer.text());
     assert!(answer.text().contains(r#""content":[]"#), "{}", answer.text());
+}
+
+#[test]
+fn a_call_whose_agent_hangs_up_still_ends_in_one_entry() {
+    let tool = Upstream::scripted(|_| Reply::Late(Duration::from_millis(300), OK.to_owned()));
+    let gateway = Gateway::start(&Setup::quickstart(&tool.url()));
+    let body = rpc(1, "tools/call", &call_params(CONTACTS, "gone"));
+    let mut agent = gateway.connect();
+    agent.send(&request_bytes("POST", "/mcp", &[("content-type", "application/json")], &body)).expect("sent");
+    wait_for("the call at the tool", Duration::from_secs(10), || (!tool.calls().is_empty()).then_some(()));
+    drop(agent);
+    let ended = wait_for("the terminal entry", Duration::from_secs(10), || {
+        Some(call_entries(&gateway.entries("gone"))).filter(|entries| !entries.is_empty())
+    });
+    assert_eq!(ended.len(), 1);
+    assert_eq!(ended[0]["policy_decision"], "allow");
+    assert!(ended[0]["response_payload_hash"].is_string(), "{}", ended[0]);
+    assert_eq!(gateway.claim("gone")["gateway"]["call_summary"]["tool_calls_total"], 1);
 }
