@@ -41,12 +41,18 @@ impl Polling {
     }
 
     fn worthwhile(&self) -> bool {
-        self.waits.get() <= limits::POLLED_WAITS && self.until.get().is_some_and(|until| Instant::now() < until)
+        self.few() && self.until.get().is_some_and(|until| Instant::now() < until)
+    }
+
+    fn few(&self) -> bool {
+        self.waits.get() <= limits::POLLED_WAITS
     }
 
     fn expect(&self) {
-        self.until.set(Instant::now().checked_add(limits::POLL));
-        self.resumed.notify_one();
+        if self.few() {
+            self.until.set(Instant::now().checked_add(limits::POLL));
+            self.resumed.notify_one();
+        }
     }
 }
 

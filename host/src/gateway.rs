@@ -13,6 +13,7 @@ use wire::{EnclaveOpen, HostOpen, OpenAnswer, OpenRefusal};
 use crate::documents::Server;
 use crate::events::Log;
 use crate::limits;
+use crate::polling::Polling;
 use crate::relay::relay;
 use crate::report::Reporter;
 use crate::store::disk::Disk;
@@ -43,17 +44,20 @@ pub struct Gateway<T, D: Disk> {
     connections: Arc<Semaphore>,
     dials: Arc<Semaphore>,
     recalls: Arc<Semaphore>,
+    polling: Polling,
     log: Mutex<Log>,
 }
 
 impl<T: Transport, D: Disk> Gateway<T, D> {
     /// Serves this transport's enclave with this store; dials these servers and no other.
     pub fn new(transport: Arc<T>, store: Arc<Store<D>>, servers: BTreeSet<Server>, reporter: Reporter) -> Self {
+        let connections = Arc::new(Semaphore::new(limits::CONNECTIONS));
         Self {
             transport,
             store,
             servers,
-            connections: Semaphore::new(limits::CONNECTIONS).into(),
+            polling: Polling::new(Arc::clone(&connections)),
+            connections,
             dials: Semaphore::new(limits::DIALS).into(),
             recalls: Semaphore::new(limits::RECALLS).into(),
             log: Mutex::new(Log::new(reporter)),
@@ -69,7 +73,7 @@ impl<T: Transport, D: Disk> Gateway<T, D> {
     pub async fn inbound(self: Arc<Self>, agent: TcpStream, _room: OwnedSemaphorePermit) {
         let _ = agent.set_nodelay(true);
         if let Ok(Ok(enclave)) = timeout(limits::OPEN_TIMEOUT, self.open_inbound()).await {
-            relay(agent, enclave).await;
+            self.polling.during(relay(agent, enclave)).await;
         }
     }
 
@@ -85,6 +89,8 @@ impl<T: Transport, D: Disk> Gateway<T, D> {
     /// Serves the streams that the enclave opens.
     pub fn callbacks(self: Arc<Self>) -> Callbacks {
         let (stop, mut stopped) = oneshot::channel::<()>();
+        let gateway = Arc::clone(&self);
+        let polling = tokio::spawn(async move { gateway.polling.run().await });
         let task = tokio::spawn(async move {
             let mut streams = JoinSet::new();
             loop {
@@ -97,6 +103,7 @@ impl<T: Transport, D: Disk> Gateway<T, D> {
                     },
                 }
             }
+            polling.abort();
             while streams.join_next().await.is_some() {}
         });
         Callbacks { stop, task }
@@ -126,7 +133,7 @@ impl<T: Transport, D: Disk> Gateway<T, D> {
         let answer = connected.as_ref().map_or_else(|refusal| OpenAnswer::Refused(*refusal), |_| OpenAnswer::Ready);
         let answered = wire::write(&mut stream, &answer).await;
         if let (Ok(tool_server), Ok(())) = (connected, answered) {
-            relay(tool_server, stream).await;
+            self.polling.during(relay(tool_server, stream)).await;
         }
     }
 

@@ -12,6 +12,7 @@ pub mod events;
 pub mod gateway;
 pub mod hints;
 pub mod limits;
+pub mod polling;
 pub mod quickstart;
 pub mod relay;
 pub mod report;

@@ -10,6 +10,10 @@ pub const DIALS: usize = 4096;
 pub const RECALLS: usize = 16;
 /// Bytes moved by one read; one buffer for all connections.
 pub const RELAY_BUFFER: usize = 64 << 10;
+/// How long the thread polls before it sleeps: longer than the enclave or a near tool server takes to answer.
+pub const POLL_US: u64 = 500;
+/// Agents that may be connected while the thread polls; with more, polling would only take the processor from the enclave.
+pub const POLLED_AGENTS: usize = 2;
 /// For the first frame of a stream and its answer.
 pub const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause before trying again while the enclave's queue of connections is full.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde_json::json;
 use tests::gateway::Gateway;
 use tests::setup::{CONTACTS, Setup};
-use tests::upstream::Upstream;
-use tests::{bin, store, wait_for};
+use tests::upstream::{Reply, Upstream};
+use tests::{bin, proc, store, wait_for};
 
 fn host(folder: &Path, args: &[&str]) -> Output {
     Command::new(bin::path("host"))
@@ -44,7 +44,7 @@ fn sigterm_closes_sessions_and_ends_with_success() {
     let (enclave, store_path) = (gateway.enclave_pid(), gateway.store());
     let (status, folder) = gateway.stop();
     assert!(status.success(), "{status}");
-    assert!(!tests::proc::alive(enclave), "the enclave ends with the host");
+    assert!(!proc::alive(enclave), "the enclave ends with the host");
     assert_eq!(store_path, folder.path().join("audit-store"));
     store::assert_verifies(&store_path);
     let entries = store::entries(&store_path);
@@ -176,4 +176,18 @@ fn help_teaches() {
     for word in ["--dev-enclave", "--config", "--listen", "--log-format", "check", "hash-definition", "demo-server"] {
         assert!(help.contains(word), "--help does not mention {word}: {help}");
     }
+}
+
+/// Polling lasts a moment: while a call waits for a slow tool, and after it, both processes sleep.
+#[test]
+fn whoever_waits_long_sleeps() {
+    let tool = Upstream::scripted(|_| Reply::Late(Duration::from_millis(1500), "{\"content\":[]}".to_owned()));
+    let gateway = Gateway::start(&Setup::quickstart(&tool.url()));
+    let processes = [gateway.host_pid(), gateway.enclave_pid()];
+    let cpu_us = || processes.iter().filter_map(|pid| proc::cpu_us(*pid)).sum::<u64>();
+    let before = cpu_us();
+    assert_eq!(gateway.call("slow", CONTACTS).status(), 200);
+    std::thread::sleep(Duration::from_millis(500));
+    let used = cpu_us() - before;
+    assert!(used < 300_000, "{used} us of two seconds");
 }
