@@ -1,6 +1,7 @@
 """An agent made with the Python MCP library (1.x or 2.x) through the gateway: list, call, be denied, go on.
 
-usage: mcp_client.py URL      the gateway is in enforcing mode, with the quickstart's policy
+usage: mcp_client.py URL [CMCP_VERIFY]      the gateway is in enforcing mode, with the quickstart's policy; with the path of
+cmcp-verify the client spawns `cmcp-verify connect URL` instead of connecting itself
 """
 
 import asyncio
@@ -31,17 +32,21 @@ async def use(client):
     print("session", receipt["session_id"], "call", receipt["call_id"])
 
 
-async def legacy(url):
+async def legacy(url, bridge):
+    from mcp.client.stdio import stdio_client
     from mcp.client.streamable_http import streamablehttp_client
 
-    async with streamablehttp_client(url) as (read, write, _), mcp.ClientSession(read, write) as session:
+    transport = stdio_client(bridge) if bridge else streamablehttp_client(url)
+    async with transport as (read, write, *_), mcp.ClientSession(read, write) as session:
         await session.initialize()
         await use(session)
 
 
-async def modern(url):
-    async with mcp.Client(url) as client:
+async def modern(url, bridge):
+    async with mcp.Client(bridge or url) as client:
         await use(client)
 
 
-asyncio.run((modern if hasattr(mcp, "Client") else legacy)(sys.argv[1]))
+url, *command = sys.argv[1:]
+bridge = mcp.StdioServerParameters(command=command[0], args=["connect", url]) if command else None
+asyncio.run((modern if hasattr(mcp, "Client") else legacy)(url, bridge))

@@ -2,6 +2,8 @@
 
 mod bundle;
 mod claim;
+#[cfg(feature = "connect")]
+mod connect;
 mod input;
 mod store_export;
 mod store_verify;
@@ -63,7 +65,9 @@ Examples:
   cmcp-verify claim.json --audit-bundle audit.json --record record.json --trusted-key 3f0c...
       Also: are these the calls that the claim counts, does the TRACE record say the same, is it the key that you know?
   cmcp-verify store verify ./audit-store --head receipt.json
-      Is everything that the gateway stored still there and unaltered, up to this receipt?";
+      Is everything that the gateway stored still there and unaltered, up to this receipt?
+  cmcp-verify connect http://127.0.0.1:8443
+      For an MCP client's configuration: the command that it spawns to reach the gateway.";
 
 /// Checks what a confidential MCP gateway says of a session, without trusting who runs it. Works offline.
 #[derive(Debug, Parser)]
@@ -82,6 +86,9 @@ enum Command {
     Claim(claim::Args),
     /// Check an audit bundle without a claim, as after a crash
     Bundle(bundle::Args),
+    /// Let an MCP client that only spawns programs talk to a gateway: JSON-RPC on standard input and output
+    #[cfg(feature = "connect")]
+    Connect(connect::Args),
     /// Check or read a gateway's record store
     #[command(subcommand)]
     Store(StoreCommand),
@@ -104,6 +111,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &
     let result = match (cli.command, cli.claim) {
         (Some(Command::Claim(args)), _) | (None, Some(args)) => claim::run(&args, out),
         (Some(Command::Bundle(args)), _) => bundle::run(&args, out),
+        #[cfg(feature = "connect")]
+        (Some(Command::Connect(args)), _) => connect::run(&args, out),
         (Some(Command::Store(StoreCommand::Verify(args))), _) => store_verify::run(&args, out, err),
         (Some(Command::Store(StoreCommand::Export(args))), _) => store_export::run(&args, out, err),
         (None, None) => Ok(Exit::Usage),

@@ -3,6 +3,8 @@
 
 mod audit;
 pub mod cli;
+#[cfg(feature = "connect")]
+pub mod connect;
 mod shape;
 mod shapes;
 mod store;
