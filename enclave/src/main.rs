@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use enclave::serve::Enclave;
 use enclave::transport::Address;
+use tokio::runtime::{Builder, LocalOptions};
 
 const USAGE: &str = "usage: enclave --listen unix:PATH
 
@@ -30,10 +31,11 @@ fn main() -> ExitCode {
 }
 
 fn run(address: Address) -> Result<(), String> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
-    let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, async {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())
+        .map_err(|error| error.to_string())?;
+    runtime.block_on(async {
         let listener = address.listen().map_err(|error| format!("cannot listen: {error}"))?;
         Enclave::new(address).run(listener).await;
         Ok(())
