@@ -121,7 +121,7 @@ pub fn request(id: &str, method: &str, params: &str) -> String {
 
 /// A JSON-RPC answer with a result, both as raw text.
 pub fn success(id: &str, result: &str) -> String {
-    let mut text = String::with_capacity(32 + id.len() + result.len());
+    let mut text = String::with_capacity(64 + id.len() + result.len());
     text.push('{');
     push_member(&mut text, "jsonrpc", "\"2.0\"");
     push_member(&mut text, "id", id);
