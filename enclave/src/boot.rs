@@ -124,8 +124,7 @@ pub fn boot(
     let previous = bundle.store_head.map_or([0; 32], |head| head.hash);
     spawn_local(audit.clone().run(key.clone(), Digest::from_bytes(previous)));
     let polling = Rc::new(Polling::default());
-    let polls = polling.clone();
-    spawn_local(async move { polls.run().await });
+    spawn_local(polling.clone().run());
     let boot = Boot {
         id,
         id_hex: record.boot_id.to_string(),

@@ -5,6 +5,7 @@
 //! processor from those who are to answer.
 
 use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Instant;
 
 use tokio::sync::Notify;
@@ -28,7 +29,7 @@ impl Polling {
     }
 
     /// Polls whenever it is worth it. Never returns.
-    pub async fn run(&self) {
+    pub async fn run(self: Rc<Self>) {
         loop {
             if self.worthwhile() {
                 // Whoever is to answer runs first.

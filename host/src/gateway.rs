@@ -44,7 +44,7 @@ pub struct Gateway<T, D: Disk> {
     connections: Arc<Semaphore>,
     dials: Arc<Semaphore>,
     recalls: Arc<Semaphore>,
-    polling: Polling,
+    polling: Arc<Polling>,
     log: Mutex<Log>,
 }
 
@@ -56,7 +56,7 @@ impl<T: Transport, D: Disk> Gateway<T, D> {
             transport,
             store,
             servers,
-            polling: Polling::new(Arc::clone(&connections)),
+            polling: Polling::new(Arc::clone(&connections)).into(),
             connections,
             dials: Semaphore::new(limits::DIALS).into(),
             recalls: Semaphore::new(limits::RECALLS).into(),
@@ -89,8 +89,7 @@ impl<T: Transport, D: Disk> Gateway<T, D> {
     /// Serves the streams that the enclave opens.
     pub fn callbacks(self: Arc<Self>) -> Callbacks {
         let (stop, mut stopped) = oneshot::channel::<()>();
-        let gateway = Arc::clone(&self);
-        let polling = tokio::spawn(async move { gateway.polling.run().await });
+        let polling = tokio::spawn(Arc::clone(&self.polling).run());
         let task = tokio::spawn(async move {
             let mut streams = JoinSet::new();
             loop {

@@ -42,7 +42,7 @@ impl Polling {
     }
 
     /// Polls whenever something is expected and few agents are connected. Never returns.
-    pub async fn run(&self) {
+    pub async fn run(self: Arc<Self>) {
         loop {
             if self.few_agents() && self.now() < self.until.load(Relaxed) {
                 // Whoever is to answer runs first.

@@ -51,9 +51,7 @@ pub fn string(value: &RawValue) -> Option<Cow<'_, str>> {
 
 /// Appends `"name":value` to an object's text that is not closed yet. The name is one of ours: nothing in it needs escaping.
 pub fn push_member(object: &mut String, name: &'static str, value: &str) {
-    if !object.ends_with('{') {
-        object.push(',');
-    }
+    separate(object);
     object.push('"');
     object.push_str(name);
     object.push_str("\":");
@@ -68,12 +66,17 @@ pub fn push_text(object: &mut String, name: &'static str, text: &str) {
 
 /// Appends `"name":value` with a name that was received.
 pub fn push_received(object: &mut String, name: &str, value: &str) {
-    if !object.ends_with('{') {
-        object.push(',');
-    }
+    separate(object);
     push_string(object, name);
     object.push(':');
     object.push_str(value);
+}
+
+/// Members are separated by a comma.
+fn separate(object: &mut String) {
+    if !object.ends_with('{') {
+        object.push(',');
+    }
 }
 
 /// Appends a JSON string.

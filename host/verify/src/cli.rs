@@ -57,7 +57,7 @@ impl From<Status> for Exit {
 
 const AFTER_HELP: &str = "\
 Exit code: 0 verified, 3 partially verified (nothing is wrong, but something could not be judged, as in dev mode),
-1 unverified (something is wrong), 2 an input could not be read, 64 wrong usage.
+1 unverified (something is wrong), 2 an input could not be read, 64 wrong usage. connect: 0 when its client is done.
 
 Examples:
   cmcp-verify claim.json --policy-hash sha256:... --catalog-hash sha256:...
@@ -69,7 +69,7 @@ Examples:
   cmcp-verify connect http://127.0.0.1:8443
       For an MCP client's configuration: the command that it spawns to reach the gateway.";
 
-/// Checks what a confidential MCP gateway says of a session, without trusting who runs it. Works offline.
+/// Checks what a confidential MCP gateway says of a session, without trusting who runs it. Works offline, but for connect.
 #[derive(Debug, Parser)]
 #[command(name = "cmcp-verify", version, after_help = AFTER_HELP)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]

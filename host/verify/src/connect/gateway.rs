@@ -80,8 +80,7 @@ impl Gateway {
 
     /// Sends the client's `initialize` and keeps the session that it opens.
     pub(super) fn initialize(&self, message: &[u8], id: Option<&RawValue>, lines: &Sender<Line>) {
-        let opened = self.open(message);
-        let answer = match opened {
+        let answer = match self.open(message) {
             Ok((answer, session)) => {
                 *lock(&self.session) = session;
                 answer
@@ -102,7 +101,7 @@ impl Gateway {
             let renewed = self.renew(&session)?;
             self.post(message, &renewed)
         });
-        let delivered = response.and_then(|response| deliver(response, id, lines));
+        let delivered = response.and_then(|response| deliver(response, id, |line| drop(lines.send(line))));
         if let Err(text) = delivered {
             let _ = lines.send(message::error(Some(id), BRIDGE_ERROR, &text));
         }
@@ -116,7 +115,8 @@ impl Gateway {
 
     /// Ends the session, if one is open.
     pub(super) fn end_session(&self) {
-        if let Some(id) = &lock(&self.session).id {
+        let session = lock(&self.session).clone();
+        if let Some(id) = &session.id {
             let _ = self.agent.delete(&self.url).header("Mcp-Session-Id", id).call();
         }
     }
@@ -137,11 +137,9 @@ impl Gateway {
     fn open(&self, initialize: &[u8]) -> Result<(Line, Session), String> {
         let response = self.post(initialize, &Session::default())?;
         let id = response.headers().get("mcp-session-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
-        let (sender, received) = std::sync::mpsc::channel();
         let head = Head::parse(initialize).and_then(|head| head.id).ok_or("initialize without an id")?;
-        deliver(response, head, &sender)?;
-        drop(sender);
-        let answer = received.into_iter().last().unwrap_or_default();
+        let mut answer = Vec::new();
+        deliver(response, head, |line| answer = line)?;
         let value: Value = serde_json::from_slice(&answer).unwrap_or_default();
         let version = value.pointer("/result/protocolVersion").and_then(Value::as_str).map(str::to_owned);
         Ok((answer, Session { id, version, initialize: Some(initialize.to_vec()) }))
@@ -163,8 +161,8 @@ impl Gateway {
     }
 }
 
-/// Sends every message of an answer to the client; what is no JSON-RPC is an error.
-fn deliver(response: Response<Body>, id: &RawValue, lines: &Sender<Line>) -> Result<(), String> {
+/// Gives every message of an answer to `each`; without an answer to this request among them it is an error.
+fn deliver(response: Response<Body>, id: &RawValue, mut each: impl FnMut(Line)) -> Result<(), String> {
     let status = response.status();
     let media_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let is_stream = media_type.is_some_and(|value| value.starts_with("text/event-stream"));
@@ -173,7 +171,7 @@ fn deliver(response: Response<Body>, id: &RawValue, lines: &Sender<Line>) -> Res
     let mut pass = |message: Vec<u8>| {
         if let Some(head) = Head::parse(&message) {
             answered |= head.answers(id);
-            let _ = lines.send(one_line(message));
+            each(one_line(message));
         }
     };
     let read = if is_stream {

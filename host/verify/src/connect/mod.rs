@@ -12,6 +12,8 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use serde_json::value::RawValue;
+
 pub use self::gateway::{Gateway, UrlError};
 use self::message::Head;
 
@@ -22,6 +24,8 @@ const LONGEST: u64 = 16 << 20;
 
 /// A message for the client, without its line end.
 type Line = Vec<u8>;
+/// A request of the client, and its id.
+type Request = (Line, Box<RawValue>);
 
 /// Relays until the client closes `input` and every answer is written, then ends the MCP session.
 ///
@@ -49,7 +53,12 @@ pub fn serve(gateway: &Gateway, input: impl BufRead + Send, output: &mut dyn Wri
 }
 
 /// Takes the client's messages in their order.
-fn read(gateway: &Gateway, mut input: impl BufRead, queue: &SyncSender<Line>, lines: &Sender<Line>) -> io::Result<()> {
+fn read(
+    gateway: &Gateway,
+    mut input: impl BufRead,
+    queue: &SyncSender<Request>,
+    lines: &Sender<Line>,
+) -> io::Result<()> {
     loop {
         let mut line = Vec::new();
         if input.by_ref().take(LONGEST).read_until(b'\n', &mut line)? == 0 {
@@ -66,18 +75,19 @@ fn read(gateway: &Gateway, mut input: impl BufRead, queue: &SyncSender<Line>, li
             }
             Some(head) if head.is("initialize") => gateway.initialize(&line, head.id, lines),
             // The queue is as long as there are workers; that is the client's brake.
-            Some(Head { id: Some(_), method: Some(_) }) => drop(queue.send(line)),
+            Some(Head { id: Some(id), method: Some(_) }) => {
+                let id = id.to_owned();
+                drop(queue.send((line, id)));
+            }
             Some(_) => gateway.notify(&line),
         }
     }
 }
 
-fn work(gateway: &Gateway, requests: &Mutex<Receiver<Line>>, lines: &Sender<Line>) {
+fn work(gateway: &Gateway, requests: &Mutex<Receiver<Request>>, lines: &Sender<Line>) {
     loop {
         let next = requests.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(line) = next else { return };
-        if let Some(Head { id: Some(id), .. }) = Head::parse(&line) {
-            gateway.request(&line, id, lines);
-        }
+        let Ok((line, id)) = next else { return };
+        gateway.request(&line, &id, lines);
     }
 }
