@@ -1,4 +1,5 @@
-"""Starts the built gateway for the scripts that are not written in Rust: tests/bench/run, tests/python/run, tests/interop/run."""
+"""Starts the built gateway for the scripts that are not written in Rust: tests/bench/run, tests/python/run, tests/interop/run,
+tests/conformance/run."""
 
 import json
 import pathlib
@@ -45,16 +46,17 @@ class ToolServer:
 
 
 class Gateway:
-    """`host --dev-enclave` on the quickstart's documents, in a folder of its own under target/."""
+    """`host --dev-enclave` on the quickstart's documents or others, in a folder of its own under target/."""
 
-    def __init__(self, tool_port, durability="strict", mode="advisory", **tool):
+    def __init__(self, tool_port, durability="strict", mode="advisory", documents=QUICKSTART, catalog=None, **tool):
         (ROOT / "target").mkdir(exist_ok=True)
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="gateway-", dir=ROOT / "target"))
-        shutil.copytree(QUICKSTART / "policies", self.folder / "policies")
-        entry = json.loads((QUICKSTART / "catalog.json").read_text())[0]
-        entry.update(tool)
-        entry["server"]["url"] = f"http://127.0.0.1:{tool_port}/mcp"
-        (self.folder / "catalog.json").write_text(json.dumps([entry]))
+        shutil.copytree(documents / "policies", self.folder / "policies")
+        catalog = catalog or json.loads((documents / "catalog.json").read_text())
+        for entry in catalog:
+            entry.update(tool)
+            entry["server"]["url"] = f"http://127.0.0.1:{tool_port}/mcp"
+        (self.folder / "catalog.json").write_text(json.dumps(catalog))
         config = {
             "attestation": {"provider": "auto", "enforcement_mode": mode},
             "policy_bundle_path": "./policies/",
