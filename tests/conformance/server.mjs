@@ -3,7 +3,7 @@
 // usage: node server.mjs 127.0.0.1:PORT
 //
 // It speaks both eras of MCP over Streamable HTTP at every path:
-//   legacy  2024-11-05 to 2025-11-25: initialize, Mcp-Session-Id, a GET stream, requests from server to client, resumable streams
+//   legacy  2024-11-05 to 2025-11-25: initialize, Mcp-Session-Id, a GET stream, requests to the client, resumable streams
 //   modern  2026-07-28: no session; a result that asks for input is followed by the same request with the input in it
 // Tools, prompts and resources are those that the suite's scenarios name, written once for both eras: they see a `Call`,
 // and `call.ask` is a request to the client in one era and an `input_required` result in the other.
@@ -985,7 +985,7 @@ const MODERN_METHODS = {
     instructions: 'Tools, prompts and resources for conformance tests.',
   }),
   'subscriptions/listen': (call, { notifications }) => {
-    if (!isObject(notifications)) throw new RpcError(Code.invalidParams, 'notifications must be an object', { status: 400 });
+    if (!isObject(notifications)) throw new RpcError(Code.invalidParams, 'notifications must be an object');
     return listen(call, notifications);
   },
 };
@@ -1146,7 +1146,8 @@ function parseMessage(body) {
 
 async function serve(request, response) {
   if (!isLocal(request.headers)) return sendStatus(response, 403);
-  if (!['POST', 'GET', 'DELETE'].includes(request.method)) return sendStatus(response, 405, { Allow: 'POST, GET, DELETE' });
+  const allowed = ['POST', 'GET', 'DELETE'];
+  if (!allowed.includes(request.method)) return sendStatus(response, 405, { Allow: allowed.join(', ') });
   try {
     const message = request.method === 'POST' ? await readMessage(request) : undefined;
     if (!isModern(request.headers, message)) return await serveLegacy(request, response, message);
