@@ -157,7 +157,7 @@ impl Snapshot {
 fn transcript_entry(entry: Entry) -> Option<TranscriptEntry> {
     let tool_name = entry.tool_name?;
     let data_class = entry.effective_data_class.or(entry.session_sensitivity_after)?;
-    Some(TranscriptEntry { tool_name, data_class, decision: entry.policy_decision? })
+    Some(TranscriptEntry { tool_name, data_class, decision: entry.policy_decision?.in_transcript() })
 }
 
 /// What a trust record says beyond its claim. In dev mode the measurement is a software commitment, X of the boot

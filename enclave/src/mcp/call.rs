@@ -20,7 +20,7 @@ use crate::config::Durability;
 use crate::error::Code;
 use crate::gateway::{Gateway, SessionRef};
 use crate::labels::{Label, Labels};
-use crate::policy::{Question, Verdict};
+use crate::policy::{Decision, Object, Question, Verdict};
 use crate::random;
 use crate::session::{Outcome, Session};
 use crate::upstream::Fault;
@@ -62,6 +62,8 @@ pub struct Refusal {
     pub code: Code,
     /// The call, if it was admitted.
     pub call_id: Option<String>,
+    /// What the policy said, if it refused.
+    pub decision: Option<Decision>,
     /// Annotations of the deciding policies.
     pub advice: Vec<(String, String)>,
     /// The terminal entry, if it is stored.
@@ -70,7 +72,7 @@ pub struct Refusal {
 
 impl From<Code> for Refusal {
     fn from(code: Code) -> Self {
-        Self { code, call_id: None, advice: Vec::new(), recorded: None }
+        Self { code, call_id: None, decision: None, advice: Vec::new(), recorded: None }
     }
 }
 
@@ -87,12 +89,13 @@ async fn serve(gateway: &Rc<Gateway>, asked: &Asked<'_>) -> Result<Answered, Ref
     let Some(tool) = gateway.catalog.tool(asked.tool) else {
         let asked_for = Json::from([("requested_tool", Json::String(asked.tool.to_owned()))]);
         Code::ToolNotInCatalog.name().clone_into(&mut open.rule);
-        return Err(open.deny(Code::ToolNotInCatalog, Some(asked_for)).await);
+        return Err(open.deny(Code::ToolNotInCatalog, Outcome::Denied, Some(asked_for)).await);
     };
     open.tool = Some(tool.index);
     let verdict = open.decide(tool);
-    if !verdict.allowed && open.mode() == Enforcement::Enforcing {
-        return Err(open.deny(Code::PolicyDeny, None).await);
+    if !verdict.allowed() && open.mode() == Enforcement::Enforcing {
+        open.decision = Some(verdict.decision);
+        return Err(open.deny(Code::PolicyDeny, Outcome::refused(verdict.decision), None).await);
     }
     open.intend(tool).await?;
     let answer = open.forward(asked, tool).await;
@@ -111,6 +114,7 @@ struct OpenCall {
     tool: Option<usize>,
     before: Labels,
     rule: String,
+    decision: Option<Decision>,
     advice: Vec<(String, String)>,
     would_have_denied: bool,
     forwarded: bool,
@@ -148,6 +152,7 @@ impl OpenCall {
             tool: None,
             before,
             rule: String::new(),
+            decision: None,
             advice: Vec::new(),
             would_have_denied: false,
             forwarded: false,
@@ -165,7 +170,7 @@ impl OpenCall {
         let mut state = self.session.state.borrow_mut();
         self.before = state.labels;
         let verdict = self.gateway.policy.decide(&Question {
-            tool,
+            object: Object::Tool(tool),
             session_id: &self.session.id,
             workflow_id: &self.workflow_id,
             subject: None,
@@ -178,14 +183,14 @@ impl OpenCall {
             attestation_platform: self.gateway.boot.evidence.platform.as_str(),
             now: self.gateway.clock.now().seconds(),
         });
-        if verdict.allowed || self.mode() != Enforcement::Enforcing {
+        if verdict.allowed() || self.mode() != Enforcement::Enforcing {
             state.labels = state.labels.join(Labels::of(tool.sensitivity));
         }
         drop(state);
         self.rule = verdict.determining.join(",");
         self.advice.clone_from(&verdict.advice);
-        self.would_have_denied = !verdict.allowed;
-        if !verdict.allowed && self.mode() != Enforcement::Silent {
+        self.would_have_denied = !verdict.allowed();
+        if !verdict.allowed() && self.mode() != Enforcement::Silent {
             let advisory = self.mode() == Enforcement::Advisory;
             self.gateway.events.log(LogEvent::Denied {
                 session: self.session.number,
@@ -298,8 +303,8 @@ impl OpenCall {
         Ok(Answered::UpstreamError(error.to_owned()))
     }
 
-    async fn deny(mut self, code: Code, detail: Option<Json>) -> Refusal {
-        let ended = self.end(Outcome::Denied, None, &End { detail, ..End::default() });
+    async fn deny(mut self, code: Code, outcome: Outcome, detail: Option<Json>) -> Refusal {
+        let ended = self.end(outcome, None, &End { detail, ..End::default() });
         self.refused(code, ended).await
     }
 
@@ -327,7 +332,8 @@ impl OpenCall {
     }
 
     fn refusal(&self, code: Code, recorded: Option<(Digest, u64)>) -> Refusal {
-        Refusal { code, call_id: Some(self.call_id.clone()), advice: self.advice.clone(), recorded }
+        let decision = self.decision.filter(|_| code == Code::PolicyDeny);
+        Refusal { code, call_id: Some(self.call_id.clone()), decision, advice: self.advice.clone(), recorded }
     }
 
     fn fault_detail(&self, code: Code, reason: &str) -> Json {

@@ -191,6 +191,9 @@ fn refused_call(gateway: &Gateway, refusal: &Refusal, place: Place, id: &RawValu
     if let Some(call_id) = &refusal.call_id {
         push_text(&mut data, "call_id", call_id);
     }
+    if let Some(decision) = refusal.decision {
+        push_text(&mut data, "decision", decision.as_str());
+    }
     if let Some((entry, batch)) = &refusal.recorded {
         push_text(&mut data, "audit_entry_hash", &entry.hex());
         push_text(&mut data, "boot_id", &gateway.boot.id_hex);

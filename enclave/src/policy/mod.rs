@@ -1,15 +1,19 @@
-//! Decisions: the policy bundle, read once, asked for every call.
+//! Decisions: the policy bundle, read once, asked for every request that reaches a tool server or comes from one.
 //!
 //! A bundle is Cedar policies, their schema and a manifest (`policies/README.md`). The schema decides what a request carries:
 //! [`schema`] maps it to the documented [`vocabulary`] and refuses what the gateway could not supply. Everything that does
 //! not depend on the call is computed at load, so that a decision parses and validates nothing.
 //!
-//! Every error is a deny: a policy that fails to evaluate, a tool of another catalog, a bundle without a permit.
+//! Every error is a deny: a policy that fails to evaluate, a tool of another catalog, an action that the schema does not
+//! declare, a bundle without a permit.
 
+mod action;
+mod advice;
 mod bundle;
 mod diagnose;
 mod manifest;
 mod nesting;
+mod object;
 mod policies;
 mod request;
 mod rules;
@@ -30,7 +34,14 @@ use crate::labels::{Domains, Labels};
 use bundle::Bundle;
 use request::Requests;
 use rules::{Answer, Rules};
-use schema::Shape;
+use schema::Shapes;
+
+pub use action::Action;
+pub use advice::Decision;
+pub use object::{Object, ObjectKind};
+
+/// Who calls without authentication.
+const ANONYMOUS: &str = "anonymous";
 
 /// A loaded policy bundle, for the tools of one catalog.
 pub struct Policy {
@@ -44,11 +55,11 @@ pub struct Policy {
     rules: Rules,
 }
 
-/// One call to decide on.
+/// One request to decide on.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
-    /// The tool, of the catalog that the policy was loaded with.
-    pub tool: &'a Tool,
+    /// What is to be done with what.
+    pub object: Object<'a>,
     /// The agent's session.
     pub session_id: &'a str,
     /// The workflow that the agent says it runs, or empty.
@@ -59,11 +70,11 @@ pub struct Question<'a> {
     pub issuer: Option<&'a str>,
     /// The subject's groups.
     pub groups: &'a [String],
-    /// What the session holds before this call.
+    /// What the session holds before this request.
     pub labels: Labels,
-    /// Calls of this session before this one.
+    /// Calls of this session before this request.
     pub call_count: u64,
-    /// Domains of this session's calls that ran before this one.
+    /// Domains of this session's calls that ran before this request.
     pub domains_touched: Domains,
     /// Whether an answer is judged (true) or a call (false).
     pub egress: bool,
@@ -76,12 +87,12 @@ pub struct Question<'a> {
 /// What the policies say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// Whether the call may go out.
-    pub allowed: bool,
+    /// What it comes to.
+    pub decision: Decision,
     /// The deciding policies, in the bundle's order: the permits of an allow, the forbids of a deny, the failed policies of
-    /// an error. Empty if nothing permits the call.
+    /// an error. Empty if nothing permits the request.
     pub determining: Vec<Arc<str>>,
-    /// Annotations of the deciding policies, except `id`.
+    /// Annotations of the deciding policies, except `id` and `decision`.
     pub advice: Vec<(String, String)>,
     /// Whether a policy failed to evaluate, or nothing could be asked; always a deny.
     pub failed: bool,
@@ -104,9 +115,9 @@ impl Policy {
         let (schema, mut warnings) = schema::parse(&bundle.schema)?;
         let policies = policies::parse(&bundle)?;
         warnings.extend(policies.validate(&schema)?);
-        let shape = Shape::of(&schema)?;
+        let shapes = Shapes::of(&schema)?;
         warnings.extend(bundle.warnings.iter().cloned());
-        warnings.extend(warnings::of(&policies, &shape, &schema, catalog));
+        warnings.extend(warnings::of(&policies, &shapes, &schema, catalog));
         Ok(Self {
             bundle_hash: bundle.hash,
             version: bundle.manifest.version.clone(),
@@ -114,28 +125,52 @@ impl Policy {
             policies: policies.len(),
             warnings,
             tools: catalog.tools().iter().map(|tool| tool.name.clone()).collect(),
-            rules: Rules::compile(&policies, &shape, catalog),
-            requests: Requests::prepare(&shape, catalog)?,
+            rules: Rules::compile(&policies, &shapes, catalog),
+            requests: Requests::prepare(&shapes, catalog)?,
         })
     }
 
-    /// Decides on one call.
+    /// Decides on one request.
     pub fn decide(&self, question: &Question<'_>) -> Verdict {
-        if self.tools.get(question.tool.index) != Some(&question.tool.name) {
-            return Answer::default().into_verdict(&self.rules);
+        if !self.declares(question.object.action()) {
+            return Verdict::undeclared();
         }
         self.answer(question).unwrap_or_default().into_verdict(&self.rules)
     }
 
     fn answer(&self, question: &Question<'_>) -> Option<Answer> {
-        let entities = self.requests.entities(question, self.rules.read_principal(question.tool.index))?;
+        if !self.knows(&question.object) {
+            return None;
+        }
+        let entities = self.requests.entities(question, self.rules.read_principal(question))?;
         let mut answer = Answer::default();
-        for top in self.requests.tops(question.labels) {
+        for top in self.requests.tops(question) {
             let request = self.requests.request(question, top)?;
             let evaluator = Evaluator::new(request, &entities, Extensions::all_available());
-            answer = answer.and(self.rules.ask(question.tool.index, &evaluator));
+            answer = answer.and(self.rules.ask(question, &evaluator));
         }
         Some(answer)
+    }
+
+    fn knows(&self, object: &Object<'_>) -> bool {
+        match object {
+            Object::Tool(tool) => self.tools.get(tool.index) == Some(&tool.name),
+            Object::Other { action, .. } => *action != Action::CallTool,
+        }
+    }
+
+    /// Whether the schema declares an action; what it does not declare is denied.
+    pub fn declares(&self, action: Action) -> bool {
+        self.requests.declare(action)
+    }
+
+    /// Whether any request of this action could be allowed, whoever asks and whatever it is on: false if the schema does not
+    /// declare it, if no policy permits it, or if one forbids it without a condition. For tools see [`Self::may_allow`].
+    pub fn may_allow_action(&self, action: Action) -> bool {
+        match action {
+            Action::CallTool => (0..self.tools.len()).any(|tool| self.rules.may_allow(tool)),
+            action => self.rules.may_allow_action(action),
+        }
     }
 
     /// Whether any call of this tool could be allowed, whoever calls it: false only if no policy permits it, or if one
@@ -168,6 +203,23 @@ impl Policy {
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
+}
+
+impl Verdict {
+    /// Whether the request may go out.
+    pub fn allowed(&self) -> bool {
+        self.decision == Decision::Allow
+    }
+
+    /// What the schema does not speak of is denied.
+    fn undeclared() -> Self {
+        Self { decision: Decision::Deny, determining: Vec::new(), advice: Vec::new(), failed: false, asked: 0 }
+    }
+}
+
+/// The principal's id in Cedar.
+fn principal_id<'a>(question: &Question<'a>) -> &'a str {
+    question.subject.unwrap_or(ANONYMOUS)
 }
 
 impl std::fmt::Debug for Policy {

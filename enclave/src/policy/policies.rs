@@ -6,6 +6,7 @@ use cedar_policy::ffi::DetailedError;
 use cedar_policy::{Effect, PolicyId, PolicySet, Schema, ValidationMode, Validator};
 use wire::{BootRefusal, RefusalCode};
 
+use super::advice::{self, Decision};
 use super::bundle::{Bundle, document_of};
 use super::{diagnose, nesting};
 use crate::document::refusal;
@@ -29,6 +30,10 @@ pub(super) struct Named<'a> {
     pub(super) path: &'a str,
     text: &'a str,
     pub(super) policy: cedar_policy::Policy,
+    /// Its annotations for the agent.
+    pub(super) advice: Vec<(String, String)>,
+    /// What it says when it forbids.
+    pub(super) refusal: Decision,
 }
 
 /// Parses every file.
@@ -82,7 +87,8 @@ fn name<'a>(
         return Err(refusal(RefusalCode::InvalidValue, &document_of(path), &field, &format!("{id:?}"), &expected));
     }
     let policy = policy.new_id(PolicyId::new(&id));
-    Ok(Named { id, path, text, policy })
+    let refusal = advice::refusal_of(&policy, &id, path)?;
+    Ok(Named { advice: advice::of(&policy), id, path, text, policy, refusal })
 }
 
 fn duplicate(earlier: &[Named<'_>], policy: &Named<'_>) -> BootRefusal {

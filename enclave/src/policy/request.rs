@@ -1,125 +1,169 @@
 //! Requests to Cedar, from parts prepared at load.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use cedar_policy::{EntityId, EntityUid};
 use cedar_policy_core::ast::{self, Context, Eid, Entity, EntityUIDEntry, Request};
 use cedar_policy_core::entities::{Entities, NoEntitiesSchema, TCComputation};
 use cedar_policy_core::extensions::Extensions;
 use wire::{BootRefusal, RefusalCode};
 
-use super::Question;
+use super::action::Action;
 use super::bundle::{SCHEMA, document_of};
-use super::schema::Shape;
-use super::vocabulary::{Attribute, ContextAttribute, PrincipalAttribute, Sets};
-use crate::catalog::{Catalog, Tool};
+use super::object::{Facts, Object, Servers};
+use super::schema::{Shape, Shapes};
+use super::vocabulary::{Attribute, ContextAttribute, PrincipalAttribute, ResourceAttribute, Sets};
+use super::{Question, principal_id};
+use crate::catalog::Catalog;
 use crate::document::refusal;
-use crate::labels::{Label, Labels};
-
-/// Who calls without authentication.
-const ANONYMOUS: &str = "anonymous";
+use crate::labels::Label;
 
 /// Everything of a request that does not depend on the call.
 pub(super) struct Requests {
+    call: Form,
+    others: BTreeMap<Action, Form>,
+    tools: Vec<Resource>,
+    servers: Servers,
+    sets: Sets,
+}
+
+/// The requests of one action.
+struct Form {
     action: EntityUIDEntry,
+    /// All actions, if this one is in groups.
+    actions: Entities,
     principal_type: ast::EntityType,
     anonymous: ast::EntityUID,
+    resource_type: ast::EntityType,
     principal_attributes: Vec<PrincipalAttribute>,
+    resource_attributes: Vec<ResourceAttribute>,
     context_attributes: Vec<ContextAttribute>,
     /// Whether labels of equal rank are asked one by one.
     asks_each: bool,
-    sets: Sets,
-    tools: Vec<Resource>,
 }
 
 /// A tool as Cedar sees it.
 struct Resource {
     uid: EntityUIDEntry,
-    /// The tool, and the action if it is in groups.
+    /// The tool, and the actions if they are in groups.
     entities: Entities,
 }
 
-impl Shape {
-    /// The entity id of a tool.
-    pub(super) fn resource_uid(&self, name: &str) -> EntityUid {
-        EntityUid::from_type_name_and_id(self.resource.clone(), EntityId::new(name))
-    }
-}
-
 impl Requests {
-    pub(super) fn prepare(shape: &Shape, catalog: &Catalog) -> Result<Self, BootRefusal> {
-        let principal_type: &ast::EntityType = shape.principal.as_ref();
-        let action: &ast::EntityUID = shape.action.as_ref();
-        let tools = catalog.tools().iter().map(|tool| Resource::prepare(shape, tool));
+    pub(super) fn prepare(shapes: &Shapes, catalog: &Catalog) -> Result<Self, BootRefusal> {
+        let call = Form::of(shapes.call());
+        let tools = catalog.tools().iter().map(|tool| {
+            let uid = call.resource(&tool.name);
+            let entities = call.described(&Facts::of_tool(tool)).map_err(|error| {
+                let expected = "entities that do not collide";
+                refusal(RefusalCode::Cedar, &document_of(SCHEMA), &uid.to_string(), &error, expected)
+            })?;
+            Ok(Resource { uid: EntityUIDEntry::known(uid, None), entities })
+        });
         Ok(Self {
-            action: EntityUIDEntry::known(action.clone(), None),
-            anonymous: uid(principal_type, ANONYMOUS),
-            principal_type: principal_type.clone(),
-            principal_attributes: shape.principal_attributes.clone(),
-            context_attributes: shape.context_attributes.clone(),
-            asks_each: shape.context_attributes.contains(&ContextAttribute::SessionMaxSensitivity),
+            tools: tools.collect::<Result<_, BootRefusal>>()?,
+            others: shapes.others().iter().map(|(action, shape)| (*action, Form::of(shape))).collect(),
+            servers: Servers::of(catalog),
             sets: Sets::new(),
-            tools: tools.collect::<Result<_, _>>()?,
+            call,
         })
     }
 
     /// The labels to ask with as the session's highest.
-    pub(super) fn tops(&self, labels: Labels) -> impl Iterator<Item = Label> {
-        labels.top().take(if self.asks_each { Label::ALL.len() } else { 1 })
+    pub(super) fn tops(&self, question: &Question<'_>) -> impl Iterator<Item = Label> {
+        let each = self.form(question).is_some_and(|form| form.asks_each);
+        question.labels.top().take(if each { Label::ALL.len() } else { 1 })
     }
 
     /// The entities that a request refers to; nothing if they cannot be put together, which is a deny.
     ///
     /// The principal is left out if no rule reads its attributes: making it costs as much as three rules.
     pub(super) fn entities(&self, question: &Question<'_>, principal_is_read: bool) -> Option<Cow<'_, Entities>> {
-        let resource = self.tools.get(question.tool.index)?;
-        if !principal_is_read || self.principal_attributes.is_empty() {
-            return Some(Cow::Borrowed(&resource.entities));
+        let form = self.form(question)?;
+        let entities = match question.object {
+            Object::Tool(tool) => Cow::Borrowed(&self.tools.get(tool.index)?.entities),
+            Object::Other { kind, server, id, .. } => {
+                Cow::Owned(form.described(&self.servers.facts(kind, server, id)?).ok()?)
+            }
+        };
+        if !principal_is_read || form.principal_attributes.is_empty() {
+            return Some(entities);
         }
-        let attributes = self.principal_attributes.iter();
-        let attributes = attributes.map(|attribute| (attribute.name().into(), attribute.value(question).into()));
-        let principal = Entity::new_with_attr_partial_value(
-            self.principal(question),
-            attributes,
-            HashSet::new(),
-            HashSet::new(),
-            [],
-        );
-        add(resource.entities.clone(), principal).ok().map(Cow::Owned)
+        add(entities.into_owned(), form.principal_entity(question)).ok().map(Cow::Owned)
     }
 
-    /// The request of a call, asked with `top` as the session's highest label.
+    /// The request, asked with `top` as the session's highest label.
     pub(super) fn request(&self, question: &Question<'_>, top: Label) -> Option<Request> {
-        let attributes = self.context_attributes.iter();
+        let form = self.form(question)?;
+        let attributes = form.context_attributes.iter();
         let context =
             attributes.map(|attribute| (attribute.name().into(), attribute.value(question, top, &self.sets))).collect();
+        let resource = match question.object {
+            Object::Tool(tool) => self.tools.get(tool.index)?.uid.clone(),
+            Object::Other { id, .. } => EntityUIDEntry::known(form.resource(id), None),
+        };
         Some(Request::new_unchecked(
-            EntityUIDEntry::known(self.principal(question), None),
-            self.action.clone(),
-            self.tools.get(question.tool.index)?.uid.clone(),
+            EntityUIDEntry::known(form.principal(question), None),
+            form.action.clone(),
+            resource,
             Some(Context::Value(Arc::new(context))),
         ))
     }
 
-    fn principal(&self, question: &Question<'_>) -> ast::EntityUID {
-        question.subject.map_or_else(|| self.anonymous.clone(), |subject| uid(&self.principal_type, subject))
+    /// Whether the schema declares an action.
+    pub(super) fn declare(&self, action: Action) -> bool {
+        action == Action::CallTool || self.others.contains_key(&action)
+    }
+
+    fn form(&self, question: &Question<'_>) -> Option<&Form> {
+        match question.object {
+            Object::Tool(_) => Some(&self.call),
+            Object::Other { action, .. } => self.others.get(&action),
+        }
     }
 }
 
-impl Resource {
-    fn prepare(shape: &Shape, tool: &Tool) -> Result<Self, BootRefusal> {
-        let uid: ast::EntityUID = shape.resource_uid(&tool.name).as_ref().clone();
-        let attributes = shape.resource_attributes.iter();
-        let attributes = attributes.map(|attribute| (attribute.name().into(), attribute.value(tool).into()));
-        let entity = Entity::new_with_attr_partial_value(uid.clone(), attributes, HashSet::new(), HashSet::new(), []);
+impl Form {
+    fn of(shape: &Shape) -> Self {
+        let principal_type: &ast::EntityType = shape.principal.as_ref();
+        let resource_type: &ast::EntityType = shape.resource.as_ref();
+        let action: &ast::EntityUID = shape.action.as_ref();
         let actions: &Entities = shape.action_entities.as_ref();
-        let entities = add(actions.clone(), entity).map_err(|error| {
-            let expected = "entities that do not collide";
-            refusal(RefusalCode::Cedar, &document_of(SCHEMA), &uid.to_string(), &error, expected)
-        })?;
-        Ok(Self { uid: EntityUIDEntry::known(uid, None), entities })
+        Self {
+            action: EntityUIDEntry::known(action.clone(), None),
+            actions: actions.clone(),
+            anonymous: uid(principal_type, super::ANONYMOUS),
+            principal_type: principal_type.clone(),
+            resource_type: resource_type.clone(),
+            principal_attributes: shape.principal_attributes.clone(),
+            resource_attributes: shape.resource_attributes.clone(),
+            context_attributes: shape.context_attributes.clone(),
+            asks_each: shape.context_attributes.contains(&ContextAttribute::SessionMaxSensitivity),
+        }
+    }
+
+    fn principal(&self, question: &Question<'_>) -> ast::EntityUID {
+        question.subject.map_or_else(|| self.anonymous.clone(), |_| uid(&self.principal_type, principal_id(question)))
+    }
+
+    fn principal_entity(&self, question: &Question<'_>) -> Entity {
+        let attributes = self.principal_attributes.iter();
+        let attributes = attributes.map(|attribute| (attribute.name().into(), attribute.value(question).into()));
+        Entity::new_with_attr_partial_value(self.principal(question), attributes, HashSet::new(), HashSet::new(), [])
+    }
+
+    fn resource(&self, id: &str) -> ast::EntityUID {
+        uid(&self.resource_type, id)
+    }
+
+    /// The entity of an object, and the actions if they are in groups.
+    fn described(&self, facts: &Facts<'_>) -> Result<Entities, String> {
+        let attributes = self.resource_attributes.iter();
+        let attributes = attributes.map(|attribute| (attribute.name().into(), attribute.value(facts).into()));
+        let uid = self.resource(facts.id);
+        let entity = Entity::new_with_attr_partial_value(uid, attributes, HashSet::new(), HashSet::new(), []);
+        add(self.actions.clone(), entity)
     }
 }
 
@@ -127,7 +171,7 @@ fn uid(kind: &ast::EntityType, id: &str) -> ast::EntityUID {
     ast::EntityUID::from_components(kind.clone(), Eid::new(id), None)
 }
 
-/// Neither principals nor tools are in groups, so there is no transitive closure to compute.
+/// Neither principals nor objects are in groups, so there is no transitive closure to compute.
 fn add(entities: Entities, entity: Entity) -> Result<Entities, String> {
     let closed = TCComputation::AssumeAlreadyComputed;
     entities

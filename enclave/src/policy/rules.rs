@@ -1,9 +1,10 @@
-//! The policies as rules per tool, ready to evaluate.
+//! The policies as rules per tool and per action, ready to evaluate.
 //!
-//! Cedar's own authorizer asks every policy of a set and rebuilds each condition for every request. Here each tool has the
-//! list of the policies whose scope can match it, with conditions built once. The meaning is Cedar's (a satisfied forbid
-//! denies, else a satisfied permit allows, else deny) except that a policy that fails denies instead of being skipped;
-//! `tests::differential` compares both.
+//! Cedar's own authorizer asks every policy of a set and rebuilds each condition for every request. Here each tool, and each
+//! other action, has the list of the policies whose scope can match it; what a scope leaves open (an id of the principal or
+//! the resource) is one comparison, and Cedar evaluates the conditions that remain. The meaning is Cedar's (a satisfied
+//! forbid denies, else a satisfied permit allows, else deny) except that a policy that fails denies instead of being
+//! skipped; `tests::differential` compares both.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,16 +13,21 @@ use cedar_policy::{ActionConstraint, Effect, EntityUid, PrincipalConstraint, Res
 use cedar_policy_core::ast::{self, Expr, ExprKind, Literal, SlotEnv, ValueKind, Var};
 use cedar_policy_core::evaluator::Evaluator;
 
-use super::Verdict;
-use super::policies::{ID, Named, Policies};
-use super::schema::Shape;
+use super::action::Action;
+use super::advice::{self, Decision};
+use super::object::Object;
+use super::policies::{Named, Policies};
+use super::schema::{Shape, Shapes};
+use super::{Question, Verdict, principal_id};
 use crate::catalog::Catalog;
 
-/// Rules of all tools.
+/// Rules of all tools and actions.
 pub(super) struct Rules {
     all: Vec<Rule>,
     /// By the tool's index: which rules can match it, in order. Tools with the same rules share the list.
     tools: Vec<Arc<[usize]>>,
+    /// Which rules can match an action other than a tool call, in order.
+    others: BTreeMap<Action, Vec<usize>>,
     no_slots: SlotEnv,
 }
 
@@ -29,43 +35,57 @@ pub(super) struct Rules {
 struct Rule {
     id: Arc<str>,
     effect: Effect,
-    /// What is left to evaluate for the tools that have the rule; nothing if it matches all their calls.
+    /// The only principal that the scope admits, by id.
+    principal: Option<String>,
+    /// The only resource that the scope admits, by id.
+    resource: Option<String>,
+    /// What is left to evaluate once the scope matches.
     condition: Option<Expr>,
     /// Whether the condition can look at the principal's attributes.
     reads_principal: bool,
     advice: Vec<(String, String)>,
+    /// What a forbid says when it decides.
+    refusal: Decision,
 }
 
-/// Which rules spoke, in one or more evaluations of the same call.
+/// Which rules spoke, in one or more evaluations of the same request.
 #[derive(Default)]
 pub(super) struct Answer {
     asked: usize,
     denied: bool,
+    /// Whether a permit was satisfied in every evaluation that counts.
+    permitted: bool,
     permits: Vec<usize>,
     forbids: Vec<usize>,
     failures: Vec<usize>,
 }
 
 impl Rules {
-    pub(super) fn compile(policies: &Policies<'_>, shape: &Shape, catalog: &Catalog) -> Self {
+    pub(super) fn compile(policies: &Policies<'_>, shapes: &Shapes, catalog: &Catalog) -> Self {
+        let all: Vec<Rule> = policies.iter().map(|named| rule(named, shapes)).collect();
+        let of = |shape: &Shape| -> Vec<usize> {
+            let matching = policies.iter().enumerate().filter(|(_, named)| can_match(named, shape));
+            matching.map(|(index, _)| index).collect()
+        };
+        let calls = of(shapes.call());
         let mut shared: BTreeMap<Vec<usize>, Arc<[usize]>> = BTreeMap::new();
         let tools = catalog.tools().iter().map(|tool| {
-            let resource = shape.resource_uid(&tool.name);
-            let matching = policies.iter().enumerate().filter(|(_, named)| can_match(named, shape, &resource));
-            let matching: Vec<usize> = matching.map(|(index, _)| index).collect();
+            let admits = |index: &usize| all.get(*index).is_some_and(|rule| admits(rule.resource.as_ref(), &tool.name));
+            let matching: Vec<usize> = calls.iter().copied().filter(admits).collect();
             Arc::clone(shared.entry(matching).or_insert_with_key(|list| list.as_slice().into()))
         });
         Self {
             tools: tools.collect(),
-            all: policies.iter().map(|named| rule(named, shape)).collect(),
+            others: shapes.others().iter().map(|(action, shape)| (*action, of(shape))).collect(),
+            all,
             no_slots: SlotEnv::new(),
         }
     }
 
-    /// Evaluates the rules of a tool; all of them, since a failure of any denies.
-    pub(super) fn ask(&self, tool: usize, evaluator: &Evaluator<'_>) -> Answer {
+    /// Evaluates the rules of a request; all of them, since a failure of any denies.
+    pub(super) fn ask(&self, question: &Question<'_>, evaluator: &Evaluator<'_>) -> Answer {
         let mut answer = Answer { asked: 1, ..Answer::default() };
-        for (index, rule) in self.of(tool) {
+        for (index, rule) in self.matching(question) {
             match (self.satisfied(rule, evaluator), rule.effect) {
                 (Some(false), _) => {}
                 (Some(true), Effect::Permit) => answer.permits.push(index),
@@ -73,7 +93,8 @@ impl Rules {
                 (None, _) => answer.failures.push(index),
             }
         }
-        answer.denied = answer.permits.is_empty() || !answer.forbids.is_empty() || !answer.failures.is_empty();
+        answer.permitted = !answer.permits.is_empty();
+        answer.denied = !answer.permitted || !answer.forbids.is_empty() || !answer.failures.is_empty();
         answer
     }
 
@@ -85,19 +106,43 @@ impl Rules {
         }
     }
 
-    /// Whether any rule of a tool can look at the principal's attributes.
-    pub(super) fn read_principal(&self, tool: usize) -> bool {
-        self.of(tool).any(|(_, rule)| rule.reads_principal)
+    /// Whether any rule of a request can look at the principal's attributes.
+    pub(super) fn read_principal(&self, question: &Question<'_>) -> bool {
+        self.matching(question).any(|(_, rule)| rule.reads_principal)
     }
 
     /// Whether a permit can match the tool, and no forbid matches all its calls.
     pub(super) fn may_allow(&self, tool: usize) -> bool {
-        let forbidden = self.of(tool).any(|(_, rule)| rule.effect == Effect::Forbid && rule.condition.is_none());
-        !forbidden && self.of(tool).any(|(_, rule)| rule.effect == Effect::Permit)
+        let list = self.tools.get(tool).map_or(&[][..], |list| list);
+        let forbids =
+            |rule: &Rule| rule.effect == Effect::Forbid && rule.principal.is_none() && rule.condition.is_none();
+        self.any_permit(list) && !self.of(list).any(|(_, rule)| forbids(rule))
     }
 
-    fn of(&self, tool: usize) -> impl Iterator<Item = (usize, &Rule)> {
-        let list = self.tools.get(tool).map_or(&[][..], |list| list);
+    /// The same for another action, whatever it is on.
+    pub(super) fn may_allow_action(&self, action: Action) -> bool {
+        let list = self.others.get(&action).map_or(&[][..], Vec::as_slice);
+        let open = |rule: &Rule| rule.principal.is_none() && rule.resource.is_none() && rule.condition.is_none();
+        self.any_permit(list) && !self.of(list).any(|(_, rule)| rule.effect == Effect::Forbid && open(rule))
+    }
+
+    fn any_permit(&self, list: &[usize]) -> bool {
+        self.of(list).any(|(_, rule)| rule.effect == Effect::Permit)
+    }
+
+    /// The rules whose scope matches a request.
+    fn matching<'a>(&'a self, question: &'a Question<'_>) -> impl Iterator<Item = (usize, &'a Rule)> {
+        let list = match question.object {
+            Object::Tool(tool) => self.tools.get(tool.index).map_or(&[][..], |list| list),
+            Object::Other { action, .. } => self.others.get(&action).map_or(&[][..], Vec::as_slice),
+        };
+        let (principal, resource) = (principal_id(question), question.object.id());
+        self.of(list).filter(move |(_, rule)| {
+            admits(rule.principal.as_ref(), principal) && admits(rule.resource.as_ref(), resource)
+        })
+    }
+
+    fn of<'a>(&'a self, list: &'a [usize]) -> impl Iterator<Item = (usize, &'a Rule)> {
         list.iter().filter_map(|index| Some((*index, self.all.get(*index)?)))
     }
 }
@@ -112,6 +157,7 @@ impl Answer {
             _ => Self {
                 asked,
                 denied: self.denied,
+                permitted: self.permitted && other.permitted,
                 permits: union(self.permits, other.permits),
                 forbids: union(self.forbids, other.forbids),
                 failures: union(self.failures, other.failures),
@@ -122,12 +168,21 @@ impl Answer {
     pub(super) fn into_verdict(self, rules: &Rules) -> Verdict {
         let failed = self.asked == 0 || !self.failures.is_empty();
         let allowed = self.asked > 0 && !self.denied;
+        let (asked, permitted) = (self.asked, self.permitted);
         let deciding = if allowed { self.permits } else { union(self.forbids, self.failures) };
         let deciding: Vec<&Rule> = deciding.into_iter().filter_map(|index| rules.all.get(index)).collect();
+        let refusals = deciding.iter().map(|rule| rule.refusal);
+        let decision = if allowed {
+            Decision::Allow
+        } else if failed || !permitted {
+            Decision::Deny
+        } else {
+            advice::strictest(refusals)
+        };
         Verdict {
-            allowed,
+            decision,
             failed,
-            asked: self.asked,
+            asked,
             determining: deciding.iter().map(|rule| Arc::clone(&rule.id)).collect(),
             advice: deciding.iter().flat_map(|rule| rule.advice.iter().cloned()).collect(),
         }
@@ -142,55 +197,67 @@ fn union(mut a: Vec<usize>, b: Vec<usize>) -> Vec<usize> {
     a
 }
 
-fn rule(named: &Named<'_>, shape: &Shape) -> Rule {
+fn admits(only: Option<&String>, id: &str) -> bool {
+    only.is_none_or(|only| only == id)
+}
+
+fn rule(named: &Named<'_>, shapes: &Shapes) -> Rule {
     let policy = &named.policy;
     let core: &ast::Policy = policy.as_ref();
     let condition = core.non_scope_constraints();
-    let mut advice: Vec<_> = policy.annotations().filter(|(key, _)| *key != ID).collect();
-    advice.sort_unstable();
+    let id = |uid: EntityUid| Some(uid.id().unescaped().to_owned());
     Rule {
         id: named.id.as_str().into(),
         effect: policy.effect(),
-        condition: if scope_is_decided(named, shape) { condition.cloned() } else { Some(core.condition()) },
+        principal: match policy.principal_constraint() {
+            PrincipalConstraint::Eq(uid) | PrincipalConstraint::In(uid) | PrincipalConstraint::IsIn(_, uid) => id(uid),
+            PrincipalConstraint::Any | PrincipalConstraint::Is(_) => None,
+        },
+        resource: match policy.resource_constraint() {
+            ResourceConstraint::Eq(uid) | ResourceConstraint::In(uid) | ResourceConstraint::IsIn(_, uid) => id(uid),
+            ResourceConstraint::Any | ResourceConstraint::Is(_) => None,
+        },
+        condition: condition.cloned(),
         reads_principal: condition
-            .is_some_and(|condition| condition.subexpressions().any(|part| names_principal(part, shape))),
-        advice: advice.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            .is_some_and(|condition| condition.subexpressions().any(|part| names_principal(part, shapes))),
+        advice: named.advice.clone(),
+        refusal: named.refusal,
     }
-}
-
-/// Whether the scope says nothing more once [`can_match`] held: any caller, this very action.
-fn scope_is_decided(named: &Named<'_>, shape: &Shape) -> bool {
-    let caller = match named.policy.principal_constraint() {
-        PrincipalConstraint::Any => true,
-        PrincipalConstraint::Is(kind) => kind == shape.principal,
-        _ => false,
-    };
-    caller && !matches!(named.policy.action_constraint(), ActionConstraint::In(_))
 }
 
 /// An expression through which a condition can reach the principal: the variable, or an id that may be the principal's.
-fn names_principal(expr: &Expr, shape: &Shape) -> bool {
+fn names_principal(expr: &Expr, shapes: &Shapes) -> bool {
     match expr.expr_kind() {
         ExprKind::Var(variable) => *variable == Var::Principal,
-        ExprKind::Lit(Literal::EntityUID(uid)) => {
+        ExprKind::Lit(Literal::EntityUID(uid)) => shapes.iter().any(|shape| {
             let principal: &ast::EntityType = shape.principal.as_ref();
             uid.entity_type() == principal
-        }
+        }),
         _ => false,
     }
 }
 
-/// False only if the policy's scope cannot match: another action, or another resource (a tool is in no group).
-fn can_match(named: &Named<'_>, shape: &Shape, resource: &EntityUid) -> bool {
+/// Whether the scope can match a request of this shape, for some principal and resource. Neither is in any group, so `in` is
+/// `==` there.
+pub(super) fn can_match(named: &Named<'_>, shape: &Shape) -> bool {
     let action = match named.policy.action_constraint() {
+        ActionConstraint::Any => true,
         ActionConstraint::Eq(action) => action == shape.action,
-        ActionConstraint::Any | ActionConstraint::In(_) => true,
+        ActionConstraint::In(actions) => {
+            actions.iter().any(|action| *action == shape.action || shape.groups.contains(action))
+        }
     };
-    let scope = match named.policy.resource_constraint() {
-        ResourceConstraint::Eq(uid) | ResourceConstraint::In(uid) => uid == *resource,
-        ResourceConstraint::IsIn(kind, uid) => kind == shape.resource && uid == *resource,
+    let principal = match named.policy.principal_constraint() {
+        PrincipalConstraint::Any => true,
+        PrincipalConstraint::Is(kind) => kind == shape.principal,
+        PrincipalConstraint::Eq(uid) | PrincipalConstraint::In(uid) => *uid.type_name() == shape.principal,
+        PrincipalConstraint::IsIn(kind, uid) => kind == shape.principal && *uid.type_name() == shape.principal,
+    };
+    let resource = match named.policy.resource_constraint() {
         ResourceConstraint::Any => true,
         ResourceConstraint::Is(kind) => kind == shape.resource,
+        ResourceConstraint::Eq(uid) | ResourceConstraint::In(uid) => *uid.type_name() == shape.resource,
+        ResourceConstraint::IsIn(kind, uid) => kind == shape.resource && *uid.type_name() == shape.resource,
     };
-    action && scope
+    action && principal && resource
 }

@@ -1,22 +1,30 @@
 //! The bundle's schema: parsed as Cedar JSON or Cedar text, and what it asks of a request.
 
+use std::collections::BTreeMap;
+
 use cedar_policy::ffi::DetailedError;
 use cedar_policy::{EntityTypeName, EntityUid, Schema};
 use cedar_policy_core::validator::types::{Attributes, Type};
 use cedar_policy_core::validator::{ValidatorEntityType, ValidatorEntityTypeKind, ValidatorSchema};
 use wire::{BootRefusal, RefusalCode};
 
+use super::action::Action;
 use super::bundle::{SCHEMA, document_of};
 use super::vocabulary::{Attribute, ContextAttribute, PrincipalAttribute, ResourceAttribute};
 use super::{diagnose, nesting};
 use crate::document::{self, refusal};
 
-/// The action of a tool call.
-const CALL: &str = "call_tool";
+/// The actions that the schema declares and the gateway asks.
+pub(super) struct Shapes {
+    call: Shape,
+    others: BTreeMap<Action, Shape>,
+}
 
-/// What a request for a tool call carries.
+/// What a request for one action carries.
 pub(super) struct Shape {
     pub(super) action: EntityUid,
+    /// The groups that the action is in, directly or not.
+    pub(super) groups: Vec<EntityUid>,
     pub(super) principal: EntityTypeName,
     pub(super) resource: EntityTypeName,
     pub(super) principal_attributes: Vec<PrincipalAttribute>,
@@ -48,10 +56,42 @@ fn parse_text(text: &str) -> Result<(Schema, Vec<String>), BootRefusal> {
     }
 }
 
-impl Shape {
+impl Shapes {
     /// What the schema asks, if the gateway can supply it.
     pub(super) fn of(schema: &Schema) -> Result<Self, BootRefusal> {
-        let action = call_action(schema)?;
+        let Some(call) = declared(schema, Action::CallTool)? else {
+            let name = Action::CallTool.as_str();
+            let expected =
+                format!("the action {name:?}, in the namespace of your choice: every tool call is asked as it");
+            return Err(refuse(RefusalCode::Missing, "actions", "nothing", &expected));
+        };
+        let mut others = BTreeMap::new();
+        for action in Action::ALL.into_iter().filter(|action| *action != Action::CallTool) {
+            if let Some(uid) = declared(schema, action)? {
+                others.insert(action, Shape::of(schema, uid)?);
+            }
+        }
+        Ok(Self { call: Shape::of(schema, call)?, others })
+    }
+
+    /// The shape of a tool call.
+    pub(super) const fn call(&self) -> &Shape {
+        &self.call
+    }
+
+    /// The shapes of all other actions that the schema declares.
+    pub(super) const fn others(&self) -> &BTreeMap<Action, Shape> {
+        &self.others
+    }
+
+    /// Every shape.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Shape> {
+        std::iter::once(&self.call).chain(self.others.values())
+    }
+}
+
+impl Shape {
+    fn of(schema: &Schema, action: EntityUid) -> Result<Self, BootRefusal> {
         let field = action.to_string();
         let types = schema.principals_for_action(&action);
         let principal = one_type(&field, PrincipalAttribute::OWNER, types.into_iter().flatten())?;
@@ -67,11 +107,13 @@ impl Shape {
             ));
         }
         let core: &ValidatorSchema = schema.as_ref();
+        let (groups, action_entities) = action_entities(schema, &action)?;
         Ok(Self {
             principal_attributes: entity_attributes(schema, core, &principal)?,
             resource_attributes: entity_attributes(schema, core, &resource)?,
             context_attributes: context_attributes(core, &action)?,
-            action_entities: action_entities(schema, &action)?,
+            action_entities,
+            groups,
             action,
             principal,
             resource,
@@ -83,26 +125,17 @@ fn refuse(code: RefusalCode, field: &str, found: &str, expected: &str) -> BootRe
     refusal(code, &document_of(SCHEMA), field, found, expected)
 }
 
-fn call_action(schema: &Schema) -> Result<EntityUid, BootRefusal> {
-    let mut actions: Vec<_> = schema.actions().filter(|action| action.id().unescaped() == CALL).cloned().collect();
-    actions.sort_by_key(ToString::to_string);
-    match <[EntityUid; 1]>::try_from(actions) {
-        Ok([action]) => Ok(action),
-        Err(actions) if actions.is_empty() => {
-            let expected =
-                format!("the action {CALL:?}, in the namespace of your choice: every tool call is asked as it");
-            Err(refuse(RefusalCode::Missing, "actions", "nothing", &expected))
-        }
-        Err(actions) => {
-            let found = actions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            Err(refuse(
-                RefusalCode::Unsupported,
-                "actions",
-                &found,
-                "one action of this name: a tool call is asked once",
-            ))
-        }
+/// The schema's action of this name, in whatever namespace.
+fn declared(schema: &Schema, wanted: Action) -> Result<Option<EntityUid>, BootRefusal> {
+    let named = schema.actions().filter(|action| action.id().unescaped() == wanted.as_str());
+    let mut actions: Vec<_> = named.cloned().collect();
+    if actions.len() < 2 {
+        return Ok(actions.pop());
     }
+    actions.sort_by_key(ToString::to_string);
+    let found = actions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let expected = "one action of this name: each request is asked once";
+    Err(refuse(RefusalCode::Unsupported, "actions", &found, expected))
 }
 
 fn one_type<'a>(
@@ -117,7 +150,7 @@ fn one_type<'a>(
     let mut names: Vec<_> = types.iter().map(ToString::to_string).collect();
     names.sort();
     let found = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-    let expected = format!("exactly one {owner} type: the gateway has one kind of {owner} for a tool call");
+    let expected = format!("exactly one {owner} type: the gateway has one kind of {owner} for each action");
     Err(refuse(RefusalCode::Unsupported, &format!("{action}.appliesTo.{owner}Types"), &found, &expected))
 }
 
@@ -177,10 +210,14 @@ fn supply<A: Attribute>(field: &str, name: &str, declared: &Type) -> Result<A, B
     }
 }
 
-fn action_entities(schema: &Schema, action: &EntityUid) -> Result<cedar_policy::Entities, BootRefusal> {
+/// The groups of an action, and all actions if it is in any.
+fn action_entities(
+    schema: &Schema,
+    action: &EntityUid,
+) -> Result<(Vec<EntityUid>, cedar_policy::Entities), BootRefusal> {
     let entities = schema.action_entities();
     let entities = entities
         .map_err(|error| refuse(RefusalCode::Cedar, "actions", &error.to_string(), "actions without a cycle"))?;
-    let grouped = entities.ancestors(action).is_some_and(|mut groups| groups.next().is_some());
-    Ok(if grouped { entities } else { cedar_policy::Entities::empty() })
+    let groups: Vec<_> = entities.ancestors(action).into_iter().flatten().cloned().collect();
+    Ok(if groups.is_empty() { (groups, cedar_policy::Entities::empty()) } else { (groups, entities) })
 }

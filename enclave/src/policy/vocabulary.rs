@@ -7,7 +7,8 @@ use cedar_policy_core::ast::Value;
 use cedar_policy_core::validator::types::{BoolType, Type};
 
 use super::Question;
-use crate::catalog::{EVIDENCE_CLASS, Tool};
+use super::object::Facts;
+use crate::catalog::EVIDENCE_CLASS;
 use crate::labels::{Domain, Domains, Label, Labels};
 
 /// The type of an attribute.
@@ -93,9 +94,11 @@ impl PrincipalAttribute {
     }
 }
 
-/// What is known of a tool; the same for every call.
+/// What is known of a tool, or of anything else that is asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ResourceAttribute {
+    Kind,
+    Name,
     ToolName,
     Server,
     ComplianceDomain,
@@ -107,6 +110,8 @@ pub(super) enum ResourceAttribute {
 impl Attribute for ResourceAttribute {
     const OWNER: &'static str = "resource";
     const ALL: &'static [(Self, &'static str, Kind)] = &[
+        (Self::Kind, "kind", Kind::String),
+        (Self::Name, "name", Kind::String),
         (Self::ToolName, "tool_name", Kind::String),
         (Self::Server, "server", Kind::String),
         (Self::ComplianceDomain, "compliance_domain", Kind::String),
@@ -117,14 +122,16 @@ impl Attribute for ResourceAttribute {
 }
 
 impl ResourceAttribute {
-    /// The value for a tool.
-    pub(super) fn value(self, tool: &Tool) -> Value {
+    /// The value for an object.
+    pub(super) fn value(self, facts: &Facts<'_>) -> Value {
         string(match self {
-            Self::ToolName => &tool.name,
-            Self::Server => &tool.server.display_name,
-            Self::ComplianceDomain => tool.compliance_domain.as_str(),
-            Self::SensitivityLevel => tool.sensitivity.as_str(),
-            Self::Transport => tool.server.transport.as_str(),
+            Self::Kind => facts.kind,
+            Self::Name => facts.id,
+            Self::ToolName => facts.tool_name,
+            Self::Server => &facts.server.display_name,
+            Self::ComplianceDomain => facts.compliance_domain,
+            Self::SensitivityLevel => facts.sensitivity.as_str(),
+            Self::Transport => facts.server.transport.as_str(),
             Self::EvidenceClass => EVIDENCE_CLASS,
         })
     }

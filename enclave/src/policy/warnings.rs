@@ -1,18 +1,20 @@
 //! What loads but is probably not meant.
 
-use cedar_policy::Schema;
+use cedar_policy::{EntityUid, Schema};
 use cedar_policy_core::ast::{BinaryOp, Expr, ExprKind, Literal, Policy, Var};
 
+use super::action::Action;
 use super::policies::{Named, Policies};
-use super::schema::Shape;
+use super::rules::can_match;
+use super::schema::Shapes;
 use super::vocabulary::{Attribute, ContextAttribute};
 use crate::catalog::Catalog;
 
 /// Warnings of a valid bundle.
-pub(super) fn of(policies: &Policies<'_>, shape: &Shape, schema: &Schema, catalog: &Catalog) -> Vec<String> {
+pub(super) fn of(policies: &Policies<'_>, shapes: &Shapes, schema: &Schema, catalog: &Catalog) -> Vec<String> {
     let mut warnings: Vec<_> = policies.iter().filter_map(equality).collect();
-    warnings.extend(policies.iter().flat_map(|named| unknown_tools(named, shape, catalog)));
-    warnings.extend(unasked_actions(shape, schema));
+    warnings.extend(policies.iter().flat_map(|named| unknown_tools(named, shapes, catalog)));
+    warnings.extend(unasked_actions(shapes, schema));
     if !policies.any_permit() {
         warnings.push("no policy permits anything: every call is denied".to_owned());
     }
@@ -51,13 +53,17 @@ fn is_max(expr: &Expr) -> bool {
     attr == ContextAttribute::SessionMaxSensitivity.name() && matches!(expr.expr_kind(), ExprKind::Var(Var::Context))
 }
 
-/// A misspelt tool in a forbid forbids nothing.
-fn unknown_tools(named: &Named<'_>, shape: &Shape, catalog: &Catalog) -> Vec<String> {
+/// A misspelt tool in a forbid forbids nothing. Where other actions have the same resource type, an id may be one of theirs.
+fn unknown_tools(named: &Named<'_>, shapes: &Shapes, catalog: &Catalog) -> Vec<String> {
+    let resource = &shapes.call().resource;
+    if shapes.others().values().any(|other| other.resource == *resource && can_match(named, other)) {
+        return Vec::new();
+    }
     let mut unknown: Vec<String> = named
         .policy
         .entity_literals()
         .into_iter()
-        .filter(|uid| *uid.type_name() == shape.resource)
+        .filter(|uid| uid.type_name() == resource)
         .map(|uid| uid.id().unescaped().to_owned())
         .filter(|name| catalog.tool(name).is_none())
         .collect();
@@ -66,14 +72,15 @@ fn unknown_tools(named: &Named<'_>, shape: &Shape, catalog: &Catalog) -> Vec<Str
     unknown.into_iter().map(|name| format!("{}: the tool {name:?} is not in the catalog", named.id)).collect()
 }
 
-fn unasked_actions(shape: &Shape, schema: &Schema) -> Vec<String> {
+fn unasked_actions(shapes: &Shapes, schema: &Schema) -> Vec<String> {
+    let asked = |action: &EntityUid| shapes.iter().any(|shape| shape.action == *action);
+    let applies =
+        |action: &EntityUid| schema.principals_for_action(action).is_some_and(|mut types| types.next().is_some());
+    let known = Action::ALL.map(Action::as_str).join(", ");
     let mut actions: Vec<_> = schema
         .actions()
-        .filter(|action| {
-            **action != shape.action
-                && schema.principals_for_action(action).is_some_and(|mut types| types.next().is_some())
-        })
-        .map(|action| format!("{action} is never asked: this build asks about tool calls only, as {}", shape.action))
+        .filter(|action| !asked(action) && applies(action))
+        .map(|action| format!("{action} is never asked: the gateway asks {known}"))
         .collect();
     actions.sort();
     actions

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use claim::entry::PolicyDecision;
 
 use crate::labels::{Domain, Domains};
+use crate::policy::Decision;
 
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +14,10 @@ pub enum Outcome {
     Allowed,
     /// Denied; not forwarded.
     Denied,
+    /// Denied until a human approves; not forwarded.
+    StepUp,
+    /// Put off; not forwarded.
+    Deferred,
     /// Denied by policy, forwarded by mode, and answered.
     AdvisoryDenied,
     /// Not completed.
@@ -20,11 +25,22 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// How a call ends that is not forwarded by this decision.
+    pub fn refused(decision: Decision) -> Self {
+        match decision {
+            Decision::StepUp => Self::StepUp,
+            Decision::Defer => Self::Deferred,
+            Decision::Allow | Decision::Deny => Self::Denied,
+        }
+    }
+
     /// The entry's `policy_decision`.
     pub fn decision(self) -> PolicyDecision {
         match self {
             Self::Allowed => PolicyDecision::Allow,
             Self::Denied => PolicyDecision::Deny,
+            Self::StepUp => PolicyDecision::StepUp,
+            Self::Deferred => PolicyDecision::Defer,
             Self::AdvisoryDenied => PolicyDecision::AdvisoryDeny,
             Self::Faulted => PolicyDecision::Fault,
         }
@@ -34,7 +50,7 @@ impl Outcome {
     pub fn counted(self) -> wire::Decision {
         match self {
             Self::Allowed => wire::Decision::Allow,
-            Self::Denied => wire::Decision::Deny,
+            Self::Denied | Self::StepUp | Self::Deferred => wire::Decision::Deny,
             Self::AdvisoryDenied => wire::Decision::AdvisoryDeny,
             Self::Faulted => wire::Decision::Fault,
         }
@@ -63,7 +79,8 @@ pub struct Summary {
     pub total: u64,
     /// Allowed and answered.
     pub allowed: u64,
-    /// Denied, with those that the mode let pass.
+    /// Denied for good, with those that the mode let pass. A call that waits for approval or was put off counts in `total`
+    /// alone, as readers count its entry.
     pub denied: u64,
     /// Not completed.
     pub faulted: u64,
@@ -83,6 +100,7 @@ impl Summary {
         match outcome {
             Outcome::Allowed => self.allowed += 1,
             Outcome::Denied | Outcome::AdvisoryDenied => self.denied += 1,
+            Outcome::StepUp | Outcome::Deferred => {}
             Outcome::Faulted => self.faulted += 1,
         }
         self.tools.extend(tool);
@@ -134,10 +152,12 @@ mod tests {
         for outcome in [Outcome::Allowed, Outcome::Denied, Outcome::AdvisoryDenied, Outcome::Faulted] {
             summary.count(outcome, Some(1));
         }
-        summary.count(Outcome::Denied, None);
+        for outcome in [Outcome::Denied, Outcome::StepUp, Outcome::Deferred] {
+            summary.count(outcome, None);
+        }
         assert_eq!(
             (summary.total, summary.allowed, summary.denied, summary.faulted, summary.tools.len()),
-            (5, 1, 3, 1, 1)
+            (7, 1, 3, 1, 1)
         );
     }
 }

@@ -2,6 +2,7 @@
 
 mod connect;
 mod crash;
+mod decisions;
 mod disk;
 mod durability;
 mod endpoints;

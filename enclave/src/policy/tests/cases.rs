@@ -8,7 +8,7 @@ use wire::{Blob, PolicyFile};
 
 use crate::catalog::Catalog;
 use crate::labels::{Domain, Domains, Label, Labels};
-use crate::policy::{Policy, Question};
+use crate::policy::{Object, Policy, Question};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -77,7 +77,9 @@ fn files(folder: &Path, under: &Path, found: &mut Vec<PolicyFile>) {
 fn run(policy: &Policy, catalog: &Catalog, case: &Case) {
     let request = &case.request;
     let verdict = policy.decide(&Question {
-        tool: catalog.tool(&request.tool).unwrap_or_else(|| panic!("{}: no tool {}", case.name, request.tool)),
+        object: Object::Tool(
+            catalog.tool(&request.tool).unwrap_or_else(|| panic!("{}: no tool {}", case.name, request.tool)),
+        ),
         session_id: &request.session_id,
         workflow_id: &request.workflow_id,
         subject: request.subject.as_deref(),
@@ -93,7 +95,7 @@ fn run(policy: &Policy, catalog: &Catalog, case: &Case) {
         attestation_platform: &request.attestation_platform,
         now: request.time,
     });
-    let decision = if verdict.allowed { Decision::Allow } else { Decision::Deny };
+    let decision = if verdict.allowed() { Decision::Allow } else { Decision::Deny };
     assert_eq!(decision, case.expect.decision, "{}: {verdict:?}", case.name);
     if let Some(policies) = &case.expect.policies {
         let determining: Vec<_> = verdict.determining.iter().map(ToString::to_string).collect();

@@ -16,17 +16,17 @@ fn the_three_rules_of_the_quickstart() {
         let echo = question(catalog.tool("echo").unwrap());
 
         let first = policy.decide(&contacts);
-        assert!(first.allowed && !first.failed);
+        assert!(first.allowed() && !first.failed);
         assert_eq!(
             first.determining.iter().map(AsRef::as_ref).collect::<Vec<&str>>(),
             ["demo.cedar:1", "demo.cedar:3"]
         );
 
         let second = policy.decide(&with_labels(contacts, &[Label::Pii]));
-        assert!(!second.allowed && !second.failed);
+        assert!(!second.allowed() && !second.failed);
         assert_eq!(second.determining.iter().map(AsRef::as_ref).collect::<Vec<&str>>(), ["demo.cedar:2"]);
 
-        assert!(policy.decide(&with_labels(echo, &[Label::Pii])).allowed);
+        assert!(policy.decide(&with_labels(echo, &[Label::Pii])).allowed());
         assert_eq!(policy.policies(), 3);
         assert_eq!(policy.version(), "0.1.0");
     }
@@ -38,7 +38,7 @@ fn nothing_permitted_is_denied() {
     let catalog = catalog();
     let policy = load(forbid, SCHEMA).unwrap();
     let verdict = policy.decide(&question(catalog.tool("echo").unwrap()));
-    assert!(!verdict.allowed && !verdict.failed && verdict.determining.is_empty());
+    assert!(!verdict.allowed() && !verdict.failed && verdict.determining.is_empty());
     assert_eq!(verdict.asked, 1);
 }
 
@@ -56,7 +56,7 @@ fn every_word_of_the_vocabulary_arrives() {
         now: 1_780_000_001,
         ..question(catalog.tool("echo").unwrap())
     };
-    let decide = |rules: &str| Policy::load(&bundle(rules, SCHEMA_FULL), &catalog).unwrap().decide(&question).allowed;
+    let decide = |rules: &str| Policy::load(&bundle(rules, SCHEMA_FULL), &catalog).unwrap().decide(&question).allowed();
     for condition in [
         r#"principal == Agent::"alice""#,
         r#"principal.session_id == "s-1""#,
@@ -71,6 +71,7 @@ fn every_word_of_the_vocabulary_arrives() {
         r#"resource.sensitivity_level == "public""#,
         r#"resource.transport == "http-sse""#,
         r#"resource.evidence_class == "hash-only""#,
+        r#"resource.kind == "tool" && resource.name == "echo""#,
         r#"action in Action::"calls""#,
         r#"context.session_max_sensitivity == "pii""#,
         r#"context.session_labels == ["public", "pii"]"#,
@@ -141,7 +142,7 @@ fn tied_labels_are_asked_only_if_the_schema_has_them() {
     for (schema, asked) in [(SCHEMA, 3), (plain, 1)] {
         let policy = load(permit, schema).unwrap();
         let verdict = policy.decide(&with_labels(question(catalog.tool("echo").unwrap()), &tied));
-        assert!(verdict.allowed);
+        assert!(verdict.allowed());
         assert_eq!(verdict.asked, asked);
     }
 }
@@ -157,7 +158,7 @@ fn a_failed_policy_denies() {
         let policy = load(&rules, SCHEMA_FULL).unwrap();
         let question = question(catalog.tool("echo").unwrap());
         let verdict = policy.decide(&Question { call_count: 1, ..question });
-        assert!(!verdict.allowed && verdict.failed);
+        assert!(!verdict.allowed() && verdict.failed);
         assert_eq!(verdict.determining.iter().map(AsRef::as_ref).collect::<Vec<&str>>(), ["demo.cedar:2"]);
         assert!(!policy.decide(&question).failed);
     }
@@ -168,7 +169,7 @@ fn a_tool_of_another_catalog_is_denied() {
     let policy = load("permit (principal, action, resource);", SCHEMA).unwrap();
     let other = Catalog::parse(CATALOG.as_bytes()).unwrap();
     let verdict = policy.decide(&question(&other.tools()[0]));
-    assert!(!verdict.allowed && verdict.failed);
+    assert!(!verdict.allowed() && verdict.failed);
     assert_eq!(verdict.asked, 0);
     assert!(!policy.may_allow(&other.tools()[0]));
 }

@@ -291,6 +291,59 @@ fn a_call_is_one_action_of_one_principal_and_one_resource() {
 }
 
 #[test]
+fn other_actions_are_held_to_the_same() {
+    let with = |more: &str| {
+        format!(
+            "entity P; entity Q; entity R; entity Doc = {{ kind: String, name: String, size?: Long }};
+             action call_tool appliesTo {{ principal: P, resource: R, context: {{}} }}; {more}"
+        )
+    };
+    let read = "Action::\"read_resource\"";
+    let two = "namespace A { entity S; entity T; action read_resource appliesTo { principal: S, resource: T }; }
+               namespace B { entity S; entity T; action read_resource appliesTo { principal: S, resource: T }; }";
+    for (more, field) in [
+        (two, "actions".to_owned()),
+        ("action read_resource;", format!("{read}.appliesTo.principalTypes")),
+        (
+            "action read_resource appliesTo { principal: [P, Q], resource: R };",
+            format!("{read}.appliesTo.principalTypes"),
+        ),
+        (
+            "action read_resource appliesTo { principal: P, resource: [Q, R] };",
+            format!("{read}.appliesTo.resourceTypes"),
+        ),
+        ("action read_resource appliesTo { principal: P, resource: P };", format!("{read}.appliesTo")),
+        ("action read_resource appliesTo { principal: P, resource: Doc };", "Doc.size".to_owned()),
+        (
+            "action read_resource appliesTo { principal: P, resource: R, context: { uri: String } };",
+            format!("{read}.context.uri"),
+        ),
+    ] {
+        let refused = load(PERMIT, &with(more)).unwrap_err();
+        assert_eq!(place(&refused), (RefusalCode::Unsupported, "schema.cedarschema", field.as_str()), "{refused:?}");
+    }
+    assert!(load(PERMIT, &with("action read_resource appliesTo { principal: Q, resource: R };")).is_ok());
+}
+
+#[test]
+fn only_a_forbid_says_what_it_means_and_in_three_words() {
+    for (rule, found) in [
+        ("@decision(\"stepup\") forbid (principal, action, resource);", "@decision(\"stepup\") on a forbid"),
+        ("@decision(\"allow\") forbid (principal, action, resource);", "@decision(\"allow\") on a forbid"),
+        ("@decision forbid (principal, action, resource);", "@decision(\"\") on a forbid"),
+        ("@decision(\"step_up\") permit (principal, action, resource);", "@decision(\"step_up\") on a permit"),
+    ] {
+        let refused = load(&format!("{PERMIT} {rule}"), SCHEMA).unwrap_err();
+        assert_eq!(
+            place(&refused),
+            (RefusalCode::InvalidValue, "demo.cedar", "demo.cedar:2, @decision"),
+            "{refused:?}"
+        );
+        assert_eq!(refused.found.0, found);
+    }
+}
+
+#[test]
 fn doubtful_bundles_load_with_a_warning() {
     let warns = |cedar: &str, schema: &str, text: &str| {
         let policy = load(cedar, schema).unwrap();

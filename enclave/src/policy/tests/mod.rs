@@ -1,3 +1,4 @@
+mod actions;
 mod cases;
 mod decide;
 mod differential;
@@ -6,7 +7,7 @@ mod load;
 use serde_json::{Value, json};
 use wire::{Blob, BootRefusal, PolicyFile};
 
-use super::{Policy, Question};
+use super::{Object, Policy, Question};
 use crate::catalog::{Catalog, Tool};
 use crate::labels::{Domains, Labels};
 
@@ -34,7 +35,7 @@ type Names = Set<String>;
 entity Agent = { session_id: String, workflow_id: String, subject: String, issuer: String, groups?: Names };
 entity Tool = {
     tool_name: String, server: String, compliance_domain: String, sensitivity_level: String, transport: String,
-    evidence_class: String,
+    evidence_class: String, kind: String, name: String,
 };
 action "calls";
 action call_tool in ["calls"] appliesTo {
@@ -45,6 +46,29 @@ action call_tool in ["calls"] appliesTo {
         call_count: Long, domains_touched: Set<String>, egress: Bool, attestation_platform: String, time: Long,
     },
 };
+"#;
+
+/// Every action, with types of its own for some.
+const SCHEMA_ALL: &str = r#"
+type Names = Set<String>;
+type Asked = {
+    session_max_sensitivity: String, session_labels: Names, sensitivity_level_int: Long, workflow_id: String,
+    call_count: Long, domains_touched: Names, egress: Bool, time: Long,
+};
+entity Agent, Robot = {
+    session_id: String, workflow_id: String, subject: String, issuer: String, groups?: Names,
+};
+entity Tool, Doc, Server = {
+    kind: String, name: String, tool_name: String, server: String, compliance_domain: String, sensitivity_level: String,
+};
+action "calls", "reads";
+action call_tool in ["calls"] appliesTo { principal: Agent, resource: Tool, context: Asked };
+action read_resource in ["reads"] appliesTo { principal: Agent, resource: Doc, context: Asked };
+action subscribe_resource in ["reads"] appliesTo { principal: Robot, resource: Doc, context: Asked };
+action get_prompt appliesTo { principal: Agent, resource: Tool, context: Asked };
+action complete appliesTo { principal: Agent, resource: Doc, context: Asked };
+action list_resources, list_prompts, set_log_level, sample, elicit, list_roots
+    appliesTo { principal: Agent, resource: Server, context: Asked };
 "#;
 
 fn file(path: &str, text: &str) -> PolicyFile {
@@ -72,7 +96,7 @@ fn load(cedar: &str, schema: &str) -> Result<Policy, BootRefusal> {
 
 fn question(tool: &Tool) -> Question<'_> {
     Question {
-        tool,
+        object: Object::Tool(tool),
         session_id: "s-1",
         workflow_id: "demo-agent",
         subject: None,
@@ -93,5 +117,5 @@ fn allows(cedar: &str, schema: &str, change: impl FnOnce(&mut Question<'_>)) -> 
     let policy = Policy::load(&bundle(cedar, schema), &catalog).unwrap_or_else(|refused| panic!("{refused:?}"));
     let mut question = question(catalog.tool("echo").unwrap());
     change(&mut question);
-    policy.decide(&question).allowed
+    policy.decide(&question).allowed()
 }

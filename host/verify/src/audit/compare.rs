@@ -1,6 +1,6 @@
 //! Compares what the entries say with what the claim says of them.
 
-use claim::entry::{Entry, EntryType, PolicyDecision};
+use claim::entry::{Entry, EntryType};
 use claim::json::Json;
 
 use crate::shape;
@@ -251,7 +251,7 @@ impl<'c> Calls<'c> {
 
 fn differs(item: &Json, entry: &Entry, call: usize) -> Option<String> {
     let listed = |name| item.get(name).and_then(Json::as_str).unwrap_or_default();
-    let decision = entry.policy_decision.map_or("n/a", PolicyDecision::as_str);
+    let decision = entry.policy_decision.map_or("n/a", |decision| decision.in_transcript().as_str());
     for (name, actual) in [
         ("tool_name", entry.tool_name.as_deref()),
         ("decision", Some(decision)),

@@ -57,3 +57,14 @@ terms! {
         NotApplicable = "n/a",
     }
 }
+
+impl PolicyDecision {
+    /// As a claim's transcript has it, which knows neither `step_up` nor `defer`: such a call was not forwarded.
+    #[must_use]
+    pub const fn in_transcript(self) -> Self {
+        match self {
+            Self::StepUp | Self::Defer => Self::Deny,
+            other => other,
+        }
+    }
+}
