@@ -2,6 +2,7 @@
 tests/conformance/run."""
 
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -13,7 +14,7 @@ import time
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-BIN = ROOT / "target/release"
+BIN = pathlib.Path(os.environ.get("GATEWAY_BIN_DIR", ROOT / "target/release"))
 QUICKSTART = ROOT / "policies/quickstart"
 
 
@@ -46,12 +47,14 @@ class ToolServer:
 
 
 class Gateway:
-    """`host --dev-enclave` on the quickstart's documents or others, in a folder of its own under target/."""
+    """`host --dev-enclave` on the quickstart's documents or others and more policies, in a folder of its own under target/."""
 
-    def __init__(self, tool_port, durability="strict", mode="advisory", documents=QUICKSTART, catalog=None, **tool):
+    def __init__(self, tool_port, durability="strict", mode="advisory", documents=QUICKSTART, catalog=None, policies="", **tool):
         (ROOT / "target").mkdir(exist_ok=True)
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="gateway-", dir=ROOT / "target"))
         shutil.copytree(documents / "policies", self.folder / "policies")
+        if policies:
+            (self.folder / "policies/more.cedar").write_text(policies)
         catalog = catalog or json.loads((documents / "catalog.json").read_text())
         for entry in catalog:
             entry.update(tool)
