@@ -92,11 +92,12 @@ async fn serve(gateway: &Rc<Gateway>, asked: &Asked<'_>) -> Result<Answered, Ref
         return Err(open.deny(Code::ToolNotInCatalog, Outcome::Denied, Some(asked_for)).await);
     };
     open.tool = Some(tool.index);
-    let verdict = open.decide(tool);
+    let verdict = open.decide(tool, asked.arguments);
     if !verdict.allowed() && open.mode() == Enforcement::Enforcing {
         open.decision = Some(verdict.decision);
-        return Err(open.deny(Code::PolicyDeny, Outcome::refused(verdict.decision), None).await);
+        return Err(open.deny(Code::PolicyDeny, Outcome::refused(verdict.decision), misfit(&verdict)).await);
     }
+    open.misfit = misfit(&verdict);
     open.intend(tool).await?;
     let answer = open.forward(asked, tool).await;
     open.conclude(asked, tool, answer).await
@@ -117,6 +118,8 @@ struct OpenCall {
     decision: Option<Decision>,
     advice: Vec<(String, String)>,
     would_have_denied: bool,
+    /// Why the policy could not be asked, if the call went on all the same.
+    misfit: Option<Json>,
     forwarded: bool,
     ended: bool,
 }
@@ -155,6 +158,7 @@ impl OpenCall {
             decision: None,
             advice: Vec::new(),
             would_have_denied: false,
+            misfit: None,
             forwarded: false,
             ended: false,
         })
@@ -166,11 +170,12 @@ impl OpenCall {
 
     /// Asks the policy and, if the call goes on, joins the tool's label in the same step: of two first calls at once,
     /// only one sees `public`.
-    fn decide(&mut self, tool: &Tool) -> Verdict {
+    fn decide(&mut self, tool: &Tool, arguments: &Json) -> Verdict {
         let mut state = self.session.state.borrow_mut();
         self.before = state.labels;
         let verdict = self.gateway.policy.decide(&Question {
             object: Object::Tool(tool),
+            arguments: Some(arguments),
             session_id: &self.session.id,
             workflow_id: &self.workflow_id,
             subject: None,
@@ -277,7 +282,8 @@ impl OpenCall {
     ) -> Result<Answered, Refusal> {
         let latency_us = self.latency();
         let outcome = if self.would_have_denied { Outcome::AdvisoryDenied } else { Outcome::Allowed };
-        let end = End { response_hash: Some(Digest::of(result)), inspected: Some("pass"), detail: None };
+        let detail = self.misfit.take();
+        let end = End { response_hash: Some(Digest::of(result)), inspected: Some("pass"), detail };
         let (entry, ticket) = self.end(outcome, Some(tool.sensitivity), &end)?;
         self.gateway.stored(&ticket).await.map_err(|code| self.refusal(code, None))?;
         let receipt = Receipt {
@@ -389,6 +395,15 @@ impl OpenCall {
     fn latency(&self) -> u64 {
         u64::try_from(self.arrived.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
+}
+
+/// Why the policy could not be asked, for the entry.
+fn misfit(verdict: &Verdict) -> Option<Json> {
+    let misfit = verdict.misfit.as_ref()?;
+    Some(Json::from([
+        ("error_code", Json::String(Code::PolicyDeny.name().to_owned())),
+        ("reason", Json::String(misfit.to_string())),
+    ]))
 }
 
 impl Drop for OpenCall {

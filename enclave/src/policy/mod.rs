@@ -10,7 +10,10 @@
 mod action;
 mod advice;
 mod bundle;
+mod definition;
 mod diagnose;
+mod generate;
+mod input;
 mod manifest;
 mod nesting;
 mod object;
@@ -23,9 +26,11 @@ mod warnings;
 
 use std::sync::Arc;
 
+use cedar_policy_core::ast::Value;
 use cedar_policy_core::evaluator::Evaluator;
 use cedar_policy_core::extensions::Extensions;
 use claim::Digest;
+use claim::json::Json;
 use claim::time::Timestamp;
 use wire::{BootRefusal, PolicyFile};
 
@@ -38,6 +43,8 @@ use schema::Shapes;
 
 pub use action::Action;
 pub use advice::Decision;
+pub use generate::schema as schema_of;
+pub use input::Misfit;
 pub use object::{Object, ObjectKind};
 
 /// Who calls without authentication.
@@ -60,6 +67,8 @@ pub struct Policy {
 pub struct Question<'a> {
     /// What is to be done with what.
     pub object: Object<'a>,
+    /// The arguments of a tool call, parsed strictly.
+    pub arguments: Option<&'a Json>,
     /// The agent's session.
     pub session_id: &'a str,
     /// The workflow that the agent says it runs, or empty.
@@ -99,6 +108,9 @@ pub struct Verdict {
     /// How many times Cedar was asked: once for each label that shares the session's highest rank, if the schema has
     /// `session_max_sensitivity`.
     pub asked: usize,
+    /// Why the arguments are not what the schema declares, if that is why the call is denied. Names nothing that the schema
+    /// does not name.
+    pub misfit: Option<Misfit>,
 }
 
 impl Policy {
@@ -115,7 +127,7 @@ impl Policy {
         let (schema, mut warnings) = schema::parse(&bundle.schema)?;
         let policies = policies::parse(&bundle)?;
         warnings.extend(policies.validate(&schema)?);
-        let shapes = Shapes::of(&schema)?;
+        let shapes = Shapes::of(&schema, catalog)?;
         warnings.extend(bundle.warnings.iter().cloned());
         warnings.extend(warnings::of(&policies, &shapes, &schema, catalog));
         Ok(Self {
@@ -132,20 +144,23 @@ impl Policy {
 
     /// Decides on one request.
     pub fn decide(&self, question: &Question<'_>) -> Verdict {
-        if !self.declares(question.object.action()) {
+        if !self.knows(&question.object) {
+            return Answer::default().into_verdict(&self.rules);
+        }
+        if !self.requests.answers(&question.object) {
             return Verdict::undeclared();
         }
-        self.answer(question).unwrap_or_default().into_verdict(&self.rules)
+        match self.requests.input(question) {
+            Ok(input) => self.answer(question, input.as_ref()).unwrap_or_default().into_verdict(&self.rules),
+            Err(misfit) => Verdict { failed: true, misfit: Some(misfit), ..Verdict::undeclared() },
+        }
     }
 
-    fn answer(&self, question: &Question<'_>) -> Option<Answer> {
-        if !self.knows(&question.object) {
-            return None;
-        }
+    fn answer(&self, question: &Question<'_>, input: Option<&(&'static str, Value)>) -> Option<Answer> {
         let entities = self.requests.entities(question, self.rules.read_principal(question))?;
         let mut answer = Answer::default();
         for top in self.requests.tops(question) {
-            let request = self.requests.request(question, top)?;
+            let request = self.requests.request(question, top, input)?;
             let evaluator = Evaluator::new(request, &entities, Extensions::all_available());
             answer = answer.and(self.rules.ask(question, &evaluator));
         }
@@ -155,7 +170,7 @@ impl Policy {
     fn knows(&self, object: &Object<'_>) -> bool {
         match object {
             Object::Tool(tool) => self.tools.get(tool.index) == Some(&tool.name),
-            Object::Other { action, .. } => *action != Action::CallTool,
+            Object::Other { .. } => true,
         }
     }
 
@@ -213,7 +228,14 @@ impl Verdict {
 
     /// What the schema does not speak of is denied.
     fn undeclared() -> Self {
-        Self { decision: Decision::Deny, determining: Vec::new(), advice: Vec::new(), failed: false, asked: 0 }
+        Self {
+            decision: Decision::Deny,
+            determining: Vec::new(),
+            advice: Vec::new(),
+            failed: false,
+            asked: 0,
+            misfit: None,
+        }
     }
 }
 

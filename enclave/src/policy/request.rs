@@ -4,26 +4,27 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use cedar_policy_core::ast::{self, Context, Eid, Entity, EntityUIDEntry, Request};
+use cedar_policy_core::ast::{self, Context, Eid, Entity, EntityUIDEntry, Request, Value};
 use cedar_policy_core::entities::{Entities, NoEntitiesSchema, TCComputation};
 use cedar_policy_core::extensions::Extensions;
 use wire::{BootRefusal, RefusalCode};
 
 use super::action::Action;
 use super::bundle::{SCHEMA, document_of};
+use super::input::{Input, Misfit};
 use super::object::{Facts, Object, Servers};
 use super::schema::{Shape, Shapes};
 use super::vocabulary::{Attribute, ContextAttribute, PrincipalAttribute, ResourceAttribute, Sets};
 use super::{Question, principal_id};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Tool};
 use crate::document::refusal;
 use crate::labels::Label;
 
 /// Everything of a request that does not depend on the call.
 pub(super) struct Requests {
-    call: Form,
+    /// By the tool's index; nothing for a tool that the schema does not speak of.
+    tools: Vec<Option<Call>>,
     others: BTreeMap<Action, Form>,
-    tools: Vec<Resource>,
     servers: Servers,
     sets: Sets,
 }
@@ -43,30 +44,30 @@ struct Form {
     asks_each: bool,
 }
 
-/// A tool as Cedar sees it.
-struct Resource {
-    uid: EntityUIDEntry,
+/// The calls of one tool.
+struct Call {
+    form: Arc<Form>,
+    resource: EntityUIDEntry,
     /// The tool, and the actions if they are in groups.
     entities: Entities,
+    /// How the arguments are shown.
+    input: Option<Input>,
 }
 
 impl Requests {
     pub(super) fn prepare(shapes: &Shapes, catalog: &Catalog) -> Result<Self, BootRefusal> {
-        let call = Form::of(shapes.call());
+        let shared = shapes.call().map(|shape| Arc::new(Form::of(shape)));
         let tools = catalog.tools().iter().map(|tool| {
-            let uid = call.resource(&tool.name);
-            let entities = call.described(&Facts::of_tool(tool)).map_err(|error| {
-                let expected = "entities that do not collide";
-                refusal(RefusalCode::Cedar, &document_of(SCHEMA), &uid.to_string(), &error, expected)
-            })?;
-            Ok(Resource { uid: EntityUIDEntry::known(uid, None), entities })
+            let Some(shape) = shapes.tool(tool) else { return Ok(None) };
+            let own = shapes.has_own(tool);
+            let form = shared.clone().filter(|_| !own).unwrap_or_else(|| Arc::new(Form::of(shape)));
+            Call::prepare(form, shape, tool, own).map(Some)
         });
         Ok(Self {
             tools: tools.collect::<Result<_, BootRefusal>>()?,
             others: shapes.others().iter().map(|(action, shape)| (*action, Form::of(shape))).collect(),
             servers: Servers::of(catalog),
             sets: Sets::new(),
-            call,
         })
     }
 
@@ -82,7 +83,7 @@ impl Requests {
     pub(super) fn entities(&self, question: &Question<'_>, principal_is_read: bool) -> Option<Cow<'_, Entities>> {
         let form = self.form(question)?;
         let entities = match question.object {
-            Object::Tool(tool) => Cow::Borrowed(&self.tools.get(tool.index)?.entities),
+            Object::Tool(tool) => Cow::Borrowed(&self.call(tool)?.entities),
             Object::Other { kind, server, id, .. } => {
                 Cow::Owned(form.described(&self.servers.facts(kind, server, id)?).ok()?)
             }
@@ -93,14 +94,26 @@ impl Requests {
         add(entities.into_owned(), form.principal_entity(question)).ok().map(Cow::Owned)
     }
 
+    /// The arguments as the schema types them, and the attribute of the context that holds them; nothing if it does not.
+    pub(super) fn input(&self, question: &Question<'_>) -> Result<Option<(&'static str, Value)>, Misfit> {
+        let Object::Tool(tool) = question.object else { return Ok(None) };
+        let Some(input) = self.call(tool).and_then(|call| call.input.as_ref()) else { return Ok(None) };
+        input.value(question.arguments).map(|value| Some((input.name, value)))
+    }
+
     /// The request, asked with `top` as the session's highest label.
-    pub(super) fn request(&self, question: &Question<'_>, top: Label) -> Option<Request> {
+    pub(super) fn request(
+        &self,
+        question: &Question<'_>,
+        top: Label,
+        input: Option<&(&'static str, Value)>,
+    ) -> Option<Request> {
         let form = self.form(question)?;
         let attributes = form.context_attributes.iter();
-        let context =
-            attributes.map(|attribute| (attribute.name().into(), attribute.value(question, top, &self.sets))).collect();
+        let attributes = attributes.map(|attribute| (attribute.name(), attribute.value(question, top, &self.sets)));
+        let context = attributes.chain(input.cloned()).map(|(name, value)| (name.into(), value)).collect();
         let resource = match question.object {
-            Object::Tool(tool) => self.tools.get(tool.index)?.uid.clone(),
+            Object::Tool(tool) => self.call(tool)?.resource.clone(),
             Object::Other { id, .. } => EntityUIDEntry::known(form.resource(id), None),
         };
         Some(Request::new_unchecked(
@@ -111,16 +124,44 @@ impl Requests {
         ))
     }
 
-    /// Whether the schema declares an action.
+    /// Whether the schema speaks of an action at all.
     pub(super) fn declare(&self, action: Action) -> bool {
-        action == Action::CallTool || self.others.contains_key(&action)
+        match action {
+            Action::CallTool => self.tools.iter().any(Option::is_some),
+            action => self.others.contains_key(&action),
+        }
+    }
+
+    /// Whether the schema speaks of what is asked.
+    pub(super) fn answers(&self, object: &Object<'_>) -> bool {
+        match object {
+            Object::Tool(tool) => self.call(tool).is_some(),
+            Object::Other { action, .. } => self.others.contains_key(action),
+        }
+    }
+
+    fn call(&self, tool: &Tool) -> Option<&Call> {
+        self.tools.get(tool.index)?.as_ref()
     }
 
     fn form(&self, question: &Question<'_>) -> Option<&Form> {
         match question.object {
-            Object::Tool(_) => Some(&self.call),
+            Object::Tool(tool) => self.call(tool).map(|call| call.form.as_ref()),
             Object::Other { action, .. } => self.others.get(&action),
         }
+    }
+}
+
+impl Call {
+    fn prepare(form: Arc<Form>, shape: &Shape, tool: &Tool, own: bool) -> Result<Self, BootRefusal> {
+        let uid = form.resource(&tool.name);
+        let entities = form.described(&Facts::of_tool(tool)).map_err(|error| {
+            let expected = "entities that do not collide";
+            refusal(RefusalCode::Cedar, &document_of(SCHEMA), &uid.to_string(), &error, expected)
+        })?;
+        let input = shape.arguments.as_ref();
+        let input = input.map(|(name, declared)| Input::of(name, declared, tool, &shape.action.to_string(), own));
+        Ok(Self { form, resource: EntityUIDEntry::known(uid, None), entities, input: input.transpose()? })
     }
 }
 

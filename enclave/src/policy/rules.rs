@@ -6,10 +6,10 @@
 //! forbid denies, else a satisfied permit allows, else deny) except that a policy that fails denies instead of being
 //! skipped; `tests::differential` compares both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use cedar_policy::{ActionConstraint, Effect, EntityUid, PrincipalConstraint, ResourceConstraint};
+use cedar_policy::{ActionConstraint, Effect, EntityTypeName, EntityUid, PrincipalConstraint, ResourceConstraint};
 use cedar_policy_core::ast::{self, Expr, ExprKind, Literal, SlotEnv, ValueKind, Var};
 use cedar_policy_core::evaluator::Evaluator;
 
@@ -62,16 +62,19 @@ pub(super) struct Answer {
 
 impl Rules {
     pub(super) fn compile(policies: &Policies<'_>, shapes: &Shapes, catalog: &Catalog) -> Self {
-        let all: Vec<Rule> = policies.iter().map(|named| rule(named, shapes)).collect();
+        let principals = shapes.principals();
+        let all: Vec<Rule> = policies.iter().map(|named| rule(named, &principals)).collect();
+        let scopes: Vec<Scope> = policies.iter().map(Scope::of).collect();
         let of = |shape: &Shape| -> Vec<usize> {
-            let matching = policies.iter().enumerate().filter(|(_, named)| can_match(named, shape));
+            let matching = scopes.iter().enumerate().filter(|(_, scope)| scope.can_match(shape));
             matching.map(|(index, _)| index).collect()
         };
-        let calls = of(shapes.call());
+        let calls = shapes.call().map(of).unwrap_or_default();
         let mut shared: BTreeMap<Vec<usize>, Arc<[usize]>> = BTreeMap::new();
         let tools = catalog.tools().iter().map(|tool| {
             let admits = |index: &usize| all.get(*index).is_some_and(|rule| admits(rule.resource.as_ref(), &tool.name));
-            let matching: Vec<usize> = calls.iter().copied().filter(admits).collect();
+            let own = shapes.tool(tool).filter(|_| shapes.has_own(tool)).map(of);
+            let matching: Vec<usize> = own.as_ref().unwrap_or(&calls).iter().copied().filter(admits).collect();
             Arc::clone(shared.entry(matching).or_insert_with_key(|list| list.as_slice().into()))
         });
         Self {
@@ -183,6 +186,7 @@ impl Answer {
             decision,
             failed,
             asked,
+            misfit: None,
             determining: deciding.iter().map(|rule| Arc::clone(&rule.id)).collect(),
             advice: deciding.iter().flat_map(|rule| rule.advice.iter().cloned()).collect(),
         }
@@ -201,7 +205,7 @@ fn admits(only: Option<&String>, id: &str) -> bool {
     only.is_none_or(|only| only == id)
 }
 
-fn rule(named: &Named<'_>, shapes: &Shapes) -> Rule {
+fn rule(named: &Named<'_>, principals: &HashSet<EntityTypeName>) -> Rule {
     let policy = &named.policy;
     let core: &ast::Policy = policy.as_ref();
     let condition = core.non_scope_constraints();
@@ -219,45 +223,71 @@ fn rule(named: &Named<'_>, shapes: &Shapes) -> Rule {
         },
         condition: condition.cloned(),
         reads_principal: condition
-            .is_some_and(|condition| condition.subexpressions().any(|part| names_principal(part, shapes))),
+            .is_some_and(|condition| condition.subexpressions().any(|part| names_principal(part, principals))),
         advice: named.advice.clone(),
         refusal: named.refusal,
     }
 }
 
 /// An expression through which a condition can reach the principal: the variable, or an id that may be the principal's.
-fn names_principal(expr: &Expr, shapes: &Shapes) -> bool {
+fn names_principal(expr: &Expr, principals: &HashSet<EntityTypeName>) -> bool {
     match expr.expr_kind() {
         ExprKind::Var(variable) => *variable == Var::Principal,
-        ExprKind::Lit(Literal::EntityUID(uid)) => shapes.iter().any(|shape| {
-            let principal: &ast::EntityType = shape.principal.as_ref();
+        ExprKind::Lit(Literal::EntityUID(uid)) => principals.iter().any(|principal| {
+            let principal: &ast::EntityType = principal.as_ref();
             uid.entity_type() == principal
         }),
         _ => false,
     }
 }
 
-/// Whether the scope can match a request of this shape, for some principal and resource. Neither is in any group, so `in` is
-/// `==` there.
-pub(super) fn can_match(named: &Named<'_>, shape: &Shape) -> bool {
-    let action = match named.policy.action_constraint() {
-        ActionConstraint::Any => true,
-        ActionConstraint::Eq(action) => action == shape.action,
-        ActionConstraint::In(actions) => {
-            actions.iter().any(|action| *action == shape.action || shape.groups.contains(action))
+/// What a policy says before its conditions.
+pub(super) struct Scope {
+    action: ActionConstraint,
+    principal: PrincipalConstraint,
+    resource: ResourceConstraint,
+}
+
+impl Scope {
+    pub(super) fn of(named: &Named<'_>) -> Self {
+        Self {
+            action: named.policy.action_constraint(),
+            principal: named.policy.principal_constraint(),
+            resource: named.policy.resource_constraint(),
         }
-    };
-    let principal = match named.policy.principal_constraint() {
-        PrincipalConstraint::Any => true,
-        PrincipalConstraint::Is(kind) => kind == shape.principal,
-        PrincipalConstraint::Eq(uid) | PrincipalConstraint::In(uid) => *uid.type_name() == shape.principal,
-        PrincipalConstraint::IsIn(kind, uid) => kind == shape.principal && *uid.type_name() == shape.principal,
-    };
-    let resource = match named.policy.resource_constraint() {
-        ResourceConstraint::Any => true,
-        ResourceConstraint::Is(kind) => kind == shape.resource,
-        ResourceConstraint::Eq(uid) | ResourceConstraint::In(uid) => *uid.type_name() == shape.resource,
-        ResourceConstraint::IsIn(kind, uid) => kind == shape.resource && *uid.type_name() == shape.resource,
-    };
-    action && principal && resource
+    }
+
+    /// Whether it can match a request of this shape, for some principal and resource. Neither is in any group, so `in` is `==`
+    /// there.
+    pub(super) fn can_match(&self, shape: &Shape) -> bool {
+        let action = match &self.action {
+            ActionConstraint::Any => true,
+            ActionConstraint::Eq(action) => *action == shape.action,
+            ActionConstraint::In(actions) => {
+                actions.iter().any(|action| *action == shape.action || shape.groups.contains(action))
+            }
+        };
+        let principal = match &self.principal {
+            PrincipalConstraint::Any => true,
+            PrincipalConstraint::Is(kind) => *kind == shape.principal,
+            PrincipalConstraint::Eq(uid) | PrincipalConstraint::In(uid) => *uid.type_name() == shape.principal,
+            PrincipalConstraint::IsIn(kind, uid) => *kind == shape.principal && *uid.type_name() == shape.principal,
+        };
+        let resource = match &self.resource {
+            ResourceConstraint::Any => true,
+            ResourceConstraint::Is(kind) => *kind == shape.resource,
+            ResourceConstraint::Eq(uid) | ResourceConstraint::In(uid) => *uid.type_name() == shape.resource,
+            ResourceConstraint::IsIn(kind, uid) => *kind == shape.resource && *uid.type_name() == shape.resource,
+        };
+        action && principal && resource
+    }
+
+    /// The tool that the scope names, if it names the action `action` and nothing else.
+    pub(super) fn tool_of(&self, action: &EntityUid) -> Option<&str> {
+        let named = matches!(&self.action, ActionConstraint::Eq(only) if only == action);
+        match &self.resource {
+            ResourceConstraint::Eq(uid) if named => Some(uid.id().unescaped()),
+            _ => None,
+        }
+    }
 }

@@ -1,12 +1,12 @@
 //! What loads but is probably not meant.
 
-use cedar_policy::{EntityUid, Schema};
+use cedar_policy::{EntityTypeName, EntityUid, Schema};
 use cedar_policy_core::ast::{BinaryOp, Expr, ExprKind, Literal, Policy, Var};
 
 use super::action::Action;
 use super::policies::{Named, Policies};
-use super::rules::can_match;
-use super::schema::Shapes;
+use super::rules::Scope;
+use super::schema::{Shape, Shapes, applies};
 use super::vocabulary::{Attribute, ContextAttribute};
 use crate::catalog::Catalog;
 
@@ -14,6 +14,7 @@ use crate::catalog::Catalog;
 pub(super) fn of(policies: &Policies<'_>, shapes: &Shapes, schema: &Schema, catalog: &Catalog) -> Vec<String> {
     let mut warnings: Vec<_> = policies.iter().filter_map(equality).collect();
     warnings.extend(policies.iter().flat_map(|named| unknown_tools(named, shapes, catalog)));
+    warnings.extend(policies.iter().filter_map(|named| bypassed(named, shapes, catalog)));
     warnings.extend(unasked_actions(shapes, schema));
     if !policies.any_permit() {
         warnings.push("no policy permits anything: every call is denied".to_owned());
@@ -55,15 +56,16 @@ fn is_max(expr: &Expr) -> bool {
 
 /// A misspelt tool in a forbid forbids nothing. Where other actions have the same resource type, an id may be one of theirs.
 fn unknown_tools(named: &Named<'_>, shapes: &Shapes, catalog: &Catalog) -> Vec<String> {
-    let resource = &shapes.call().resource;
-    if shapes.others().values().any(|other| other.resource == *resource && can_match(named, other)) {
-        return Vec::new();
-    }
+    let scope = Scope::of(named);
+    let is_tool = |kind: &EntityTypeName| {
+        let other = |shape: &Shape| shape.resource == *kind && scope.can_match(shape);
+        shapes.calls().any(|shape| shape.resource == *kind) && !shapes.others().values().any(other)
+    };
     let mut unknown: Vec<String> = named
         .policy
         .entity_literals()
         .into_iter()
-        .filter(|uid| uid.type_name() == resource)
+        .filter(|uid| is_tool(uid.type_name()))
         .map(|uid| uid.id().unescaped().to_owned())
         .filter(|name| catalog.tool(name).is_none())
         .collect();
@@ -72,15 +74,23 @@ fn unknown_tools(named: &Named<'_>, shapes: &Shapes, catalog: &Catalog) -> Vec<S
     unknown.into_iter().map(|name| format!("{}: the tool {name:?} is not in the catalog", named.id)).collect()
 }
 
+/// A rule about calls of a tool that are asked as the tool's own action.
+fn bypassed(named: &Named<'_>, shapes: &Shapes, catalog: &Catalog) -> Option<String> {
+    let (scope, call) = (Scope::of(named), &shapes.call()?.action);
+    let tool = catalog.tool(scope.tool_of(call)?)?;
+    shapes.has_own(tool).then(|| {
+        let name = &tool.name;
+        format!("{}: never matches: {name:?} is asked as an action of its own, not as {call}", named.id)
+    })
+}
+
 fn unasked_actions(shapes: &Shapes, schema: &Schema) -> Vec<String> {
     let asked = |action: &EntityUid| shapes.iter().any(|shape| shape.action == *action);
-    let applies =
-        |action: &EntityUid| schema.principals_for_action(action).is_some_and(|mut types| types.next().is_some());
     let known = Action::ALL.map(Action::as_str).join(", ");
     let mut actions: Vec<_> = schema
         .actions()
-        .filter(|action| !asked(action) && applies(action))
-        .map(|action| format!("{action} is never asked: the gateway asks {known}"))
+        .filter(|action| !asked(action) && applies(schema, action))
+        .map(|action| format!("{action} is never asked: the gateway asks {known}, and tools of the catalog by name"))
         .collect();
     actions.sort();
     actions

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tests::gateway::Gateway;
-use tests::setup::{CONTACTS, Setup};
+use tests::setup::{CONTACTS, Setup, rpc};
 use tests::store::cmcp_verify;
 use tests::upstream::Upstream;
 
@@ -64,4 +64,42 @@ fn a_call_that_needs_approval_is_recorded_as_one() {
     let verdict = verdict(&gateway);
     assert_eq!(verdict["status"], "partially_verified", "{verdict}");
     assert!(verdict["verified_fields"].as_array().expect("fields").contains(&json!("audit_chain")), "{verdict}");
+}
+
+const TYPED: &str = r#"
+namespace cMCP {
+  entity Principal;
+  entity Resource;
+  action "salesforce.contacts" appliesTo {
+    principal: Principal, resource: Resource, context: { input: { query: String, max_records?: Long } },
+  };
+}
+"#;
+
+#[test]
+fn arguments_are_judged_by_their_values() {
+    let tool = Upstream::plain();
+    let rules = r"
+        permit (principal, action, resource);
+        forbid (principal, action, resource) when { context.input has max_records && context.input.max_records > 50 };
+    ";
+    let setup = Setup::quickstart(&tool.url()).policy("schema.cedarschema", TYPED).policy("demo.cedar", rules);
+    for (mode, status) in [("enforcing", 403), ("advisory", 200)] {
+        let gateway = Gateway::start(&setup.clone().mode(mode));
+        for (arguments, expected, reason) in [
+            (json!({"query": "Acme", "max_records": 50}), 200, Value::Null),
+            (json!({"query": "Acme", "max_records": 51}), status, Value::Null),
+            (
+                json!({"query": "Acme", "max_records": "all"}),
+                status,
+                json!("input.max_records: expected Long, found text"),
+            ),
+        ] {
+            let params = json!({"name": CONTACTS, "arguments": arguments, "_cmcp": {"session_id": SESSION}});
+            let answer = gateway.post("/mcp", &rpc(1, "tools/call", &params));
+            assert_eq!(answer.status(), expected, "{mode} {arguments}: {}", answer.text());
+            let last = call_entries(&gateway.entries(SESSION)).pop().expect("an entry");
+            assert_eq!(last["detail"]["reason"], reason, "{last}");
+        }
+    }
 }

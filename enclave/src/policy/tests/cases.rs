@@ -80,6 +80,7 @@ fn run(policy: &Policy, catalog: &Catalog, case: &Case) {
         object: Object::Tool(
             catalog.tool(&request.tool).unwrap_or_else(|| panic!("{}: no tool {}", case.name, request.tool)),
         ),
+        arguments: None,
         session_id: &request.session_id,
         workflow_id: &request.workflow_id,
         subject: request.subject.as_deref(),

@@ -8,6 +8,7 @@ use cedar_policy_core::ast::RequestSchema;
 use cedar_policy_core::entities::{self, TCComputation};
 use cedar_policy_core::extensions::Extensions;
 use cedar_policy_core::validator::{CoreSchema, ValidatorSchema};
+use claim::json::Json;
 use proptest::prelude::*;
 
 use super::{SCHEMA_ALL, bundle, catalog, question};
@@ -25,12 +26,14 @@ const PRINCIPALS: [&str; 6] = [
     r#"principal is Robot in Robot::"bob""#,
 ];
 
-const ACTIONS: [&str; 8] = [
+const ACTIONS: [&str; 10] = [
     "action",
     r#"action == Action::"call_tool""#,
     r#"action in Action::"calls""#,
     r#"action in [Action::"call_tool"]"#,
     r#"action == Action::"read_resource""#,
+    r#"action == Action::"echo""#,
+    r#"action in [Action::"echo", Action::"reads"]"#,
     r#"action in Action::"reads""#,
     r#"action in [Action::"calls", Action::"reads", Action::"list_roots"]"#,
     r#"action in [Action::"get_prompt", Action::"list_roots", Action::"sample"]"#,
@@ -48,7 +51,7 @@ const RESOURCES: [&str; 9] = [
     "resource is Server",
 ];
 
-const CONDITIONS: [&str; 14] = [
+const CONDITIONS: [&str; 15] = [
     "",
     r#"when { context.session_max_sensitivity == "mnpi" }"#,
     r#"unless { context.session_labels.contains("pii") }"#,
@@ -62,6 +65,7 @@ const CONDITIONS: [&str; 14] = [
     r#"when { [principal, Agent::"bob"].contains(Agent::"alice") }"#,
     r#"when { resource.kind == "tool" || resource.name like "file:*" }"#,
     r#"unless { resource.tool_name == "" && resource.compliance_domain == "" }"#,
+    r#"when { context.input.query like "a*" || (context.input has max_records && context.input.max_records > 3) }"#,
     "when { context.sensitivity_level_int < 2 && context.time > 0 }",
 ];
 
@@ -79,6 +83,7 @@ fn any_policy() -> impl Strategy<Value = String> {
 struct Call {
     action: Action,
     tool: usize,
+    arguments: Json,
     id: &'static str,
     subject: Option<&'static str>,
     groups: Vec<String>,
@@ -92,6 +97,9 @@ prop_compose! {
     fn any_call()(
         action in proptest::sample::select(&Action::ALL[..]),
         tool in 0..2_usize,
+        arguments in proptest::sample::select(&[
+            r#"{"query": "abc"}"#, r#"{"query": "x", "max_records": 9}"#, r#"{"query": 1}"#, "{}",
+        ][..]),
         id in proptest::sample::select(&["file:///a", "file:///a b?\"\u{1F600}", "echo", ""][..]),
         subject in proptest::sample::select(&[None, Some("alice"), Some("bob")][..]),
         groups in proptest::sample::subsequence(vec!["traders".to_owned(), "auditors".to_owned()], 0..=2),
@@ -100,7 +108,8 @@ prop_compose! {
         domains in proptest::sample::subsequence(Domain::ALL.to_vec(), 0..=7),
         egress in any::<bool>(),
     ) -> Call {
-        Call { action, tool, id, subject, groups, labels, calls, domains, egress }
+        let arguments = claim::json::parse(arguments.as_bytes()).unwrap();
+        Call { action, tool, arguments, id, subject, groups, labels, calls, domains, egress }
     }
 }
 
@@ -109,6 +118,7 @@ impl Call {
         let tool = &catalog.tools()[self.tool];
         Question {
             object: self.object(tool),
+            arguments: Some(&self.arguments),
             subject: self.subject,
             groups: &self.groups,
             labels: self.labels.iter().copied().collect::<Labels>(),
@@ -174,8 +184,13 @@ proptest! {
 
         let question = call.question(&catalog);
         let entities = validated(&policy.requests.entities(&question, true).unwrap(), schema);
+        let Ok(input) = policy.requests.input(&question) else {
+            let verdict = policy.decide(&question);
+            prop_assert!(!verdict.allowed() && verdict.misfit.is_some());
+            return Ok(());
+        };
         let answers: Vec<_> = policy.requests.tops(&question).map(|top| {
-            let request = policy.requests.request(&question, top).unwrap();
+            let request = policy.requests.request(&question, top, input.as_ref()).unwrap();
             core.validate_request(&request, Extensions::all_available()).unwrap();
             cedar(set.set(), &request.into(), &entities)
         }).collect();

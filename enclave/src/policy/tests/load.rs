@@ -236,10 +236,10 @@ fn a_schema_that_asks_for_what_is_not_there_is_refused() {
         (
             "",
             "",
-            "arguments: { amount: Long }",
-            "Action::\"call_tool\".context.arguments",
-            "arguments: {amount: Long,}",
-            "does not yet type a tool's arguments",
+            "input: { amount: Long }",
+            "Action::\"call_tool\".context.input",
+            "input: {amount: Long,}",
+            "arguments in call_tool, input in an action that is named like a tool",
         ),
     ] {
         let refused = load(PERMIT, &schema(principal, resource, context)).unwrap_err();

@@ -3,6 +3,7 @@ mod cases;
 mod decide;
 mod differential;
 mod load;
+mod typed;
 
 use serde_json::{Value, json};
 use wire::{Blob, BootRefusal, PolicyFile};
@@ -48,7 +49,7 @@ action call_tool in ["calls"] appliesTo {
 };
 "#;
 
-/// Every action, with types of its own for some.
+/// Every action, with types of its own for some, and one of a tool.
 const SCHEMA_ALL: &str = r#"
 type Names = Set<String>;
 type Asked = {
@@ -63,6 +64,15 @@ entity Tool, Doc, Server = {
 };
 action "calls", "reads";
 action call_tool in ["calls"] appliesTo { principal: Agent, resource: Tool, context: Asked };
+action echo in ["calls"] appliesTo {
+    principal: Agent,
+    resource: Tool,
+    context: {
+        session_max_sensitivity: String, session_labels: Names, sensitivity_level_int: Long, workflow_id: String,
+        call_count: Long, domains_touched: Names, egress: Bool, time: Long,
+        input: { query: String, max_records?: Long },
+    },
+};
 action read_resource in ["reads"] appliesTo { principal: Agent, resource: Doc, context: Asked };
 action subscribe_resource in ["reads"] appliesTo { principal: Robot, resource: Doc, context: Asked };
 action get_prompt appliesTo { principal: Agent, resource: Tool, context: Asked };
@@ -97,6 +107,7 @@ fn load(cedar: &str, schema: &str) -> Result<Policy, BootRefusal> {
 fn question(tool: &Tool) -> Question<'_> {
     Question {
         object: Object::Tool(tool),
+        arguments: None,
         session_id: "s-1",
         workflow_id: "demo-agent",
         subject: None,
