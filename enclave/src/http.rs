@@ -20,34 +20,55 @@ pub enum BodyError {
     Broken(hyper::Error),
 }
 
-/// The whole body, at most `cap` bytes; memory grows with what arrives, never with what is announced.
+/// The whole body, at most `cap` bytes.
 ///
 /// # Errors
 /// See [`BodyError`].
 pub async fn collect(mut body: Incoming, cap: usize) -> Result<Bytes, BodyError> {
-    if body.size_hint().lower() > cap as u64 {
-        return Err(BodyError::TooLarge);
-    }
-    let mut first = Bytes::new();
-    let mut rest = BytesMut::new();
+    let mut whole = Whole::new(cap, body.size_hint().lower()).ok_or(BodyError::TooLarge)?;
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(BodyError::Broken)?.into_data() else { continue };
-        if first.len() + rest.len() + data.len() > cap {
+        if !whole.push(data) {
             return Err(BodyError::TooLarge);
         }
-        if first.is_empty() {
-            first = data;
-        } else {
-            rest.extend_from_slice(&data);
+    }
+    Ok(whole.bytes())
+}
+
+/// A body from its pieces, capped; memory grows with what arrives, never with what is announced. One piece is not copied.
+pub struct Whole {
+    cap: usize,
+    first: Bytes,
+    rest: BytesMut,
+}
+
+impl Whole {
+    /// Nothing yet. `None` if more than the cap is announced.
+    pub fn new(cap: usize, announced: u64) -> Option<Self> {
+        (announced <= cap as u64).then(|| Self { cap, first: Bytes::new(), rest: BytesMut::new() })
+    }
+
+    /// Whether the piece was within the cap.
+    #[must_use]
+    pub fn push(&mut self, piece: Bytes) -> bool {
+        if self.first.len() + self.rest.len() + piece.len() > self.cap {
+            return false;
         }
+        if self.first.is_empty() {
+            self.first = piece;
+        } else {
+            self.rest.extend_from_slice(&piece);
+        }
+        true
     }
-    if rest.is_empty() {
-        return Ok(first);
+
+    /// All pieces.
+    pub fn bytes(self) -> Bytes {
+        if self.rest.is_empty() {
+            return self.first;
+        }
+        [self.first, self.rest.freeze()].concat().into()
     }
-    let mut whole = BytesMut::with_capacity(first.len() + rest.len());
-    whole.extend_from_slice(&first);
-    whole.extend_from_slice(&rest);
-    Ok(whole.freeze())
 }
 
 /// The body of an answer.

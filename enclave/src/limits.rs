@@ -12,8 +12,18 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 pub const CONNECT_ATTEMPTS: u32 = 1000;
 /// Pause between them.
 pub const CONNECT_PAUSE: Duration = Duration::from_millis(2);
-/// Head of one HTTP message. Hyper refuses more with 431.
+/// Head of one HTTP message. Agents that send more are answered 431.
 pub const MAX_HEAD_BYTES: usize = 64 << 10;
+/// Header fields of a tool server's answer: servers behind proxies send about thirty.
+pub const MAX_ANSWER_FIELDS: usize = 100;
+/// Interim (1xx) answers before the one that counts; nobody asks for any.
+pub const MAX_INTERIM_ANSWERS: usize = 8;
+/// Chunk extensions and trailers of one answer, in bytes: they are read and thrown away.
+pub const MAX_CHUNK_OVERHEAD: usize = 8 << 10;
+/// Room for the first read of an answer: most are smaller.
+pub const MIN_READ: usize = 8 << 10;
+/// Room for a read, at most: more saves no further system calls worth counting.
+pub const MAX_READ: usize = 64 << 10;
 /// How long the thread polls before it sleeps: longer than a near tool server or a disk's fdatasync takes.
 pub const POLL: Duration = Duration::from_micros(500);
 /// Calls that may wait at once while the thread polls.

@@ -29,10 +29,10 @@ pub fn cpu_us(pid: u32) -> Option<u64> {
     stat(pid).map(|stat| stat.ticks * 1_000_000 / rustix::param::clock_ticks_per_second())
 }
 
-/// Resident memory of a process in KiB.
-pub fn rss_kib(pid: u32) -> Option<u64> {
+/// Memory that a process has asked for, used or not, in KiB.
+pub fn data_kib(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    let line = status.lines().find(|line| line.starts_with("VmData:"))?;
     line.split_whitespace().nth(1)?.parse().ok()
 }
 

@@ -2,22 +2,23 @@
 //!
 //! The host resolves and connects; nothing it relays is believed beyond what the tool server's answer must be anyway.
 
+pub mod http1;
+
 mod pool;
 mod sse;
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::Incoming;
-use hyper::header::CONTENT_TYPE;
-use hyper::{Response, StatusCode};
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
-use self::pool::Pool;
+use self::http1::{Error, Head, Method};
+use self::pool::{Lease, Pool};
 use crate::catalog::{Catalog, Server};
 use crate::error::Code;
-use crate::http::{self, BodyError};
+use crate::http::Whole;
+use crate::mcp::envelope::parse_answer;
 use crate::transport::Callback;
 
 /// Why a tool server gave no answer.
@@ -69,7 +70,7 @@ impl Upstreams {
             .iter()
             .find(|pool| pool.serves(server))
             .ok_or_else(|| Fault::new(Code::Internal, "tool server without a pool"))?;
-        match timeout(self.timeout, self.exchange(pool, body.into(), id)).await {
+        match timeout(self.timeout, self.exchange(pool, body.as_bytes(), id)).await {
             Ok(answer) => answer,
             Err(_) => {
                 Err(Fault::new(Code::UpstreamTimeout, format!("no answer within {} ms", self.timeout.as_millis())))
@@ -77,39 +78,51 @@ impl Upstreams {
         }
     }
 
-    async fn exchange(&self, pool: &Pool, body: Bytes, id: &RawValue) -> Result<Bytes, Fault> {
-        let (response, lease) = pool.send(body).await?;
-        let answer = self.answer(response, id).await?;
+    async fn exchange(&self, pool: &Pool, body: &[u8], id: &RawValue) -> Result<Bytes, Fault> {
+        let (head, mut lease) = pool.send(Method::Post, &FIELDS, body).await?;
+        let answer = self.answer(&head, &mut lease, id).await?;
         lease.give_back();
         Ok(answer)
     }
 
-    async fn answer(&self, response: Response<Incoming>, id: &RawValue) -> Result<Bytes, Fault> {
-        let (head, body) = response.into_parts();
-        let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    async fn answer(&self, head: &Head, lease: &mut Lease<'_>, id: &RawValue) -> Result<Bytes, Fault> {
+        let content_type = head.field("content-type").unwrap_or_default();
         let media_type = content_type.split(';').next().unwrap_or_default().trim();
-        if media_type.eq_ignore_ascii_case("text/event-stream") && head.status == StatusCode::OK {
-            return sse::answer(body, self.max_response, id).await;
+        if media_type.eq_ignore_ascii_case("text/event-stream") && head.status == 200 {
+            return sse::answer(lease, self.max_response, id).await;
         }
-        let bytes = collect(body, self.max_response).await?;
-        if head.status.is_success() && media_type.eq_ignore_ascii_case("application/json") {
+        let bytes = collect(lease, self.max_response).await?;
+        let is_json = media_type.eq_ignore_ascii_case("application/json");
+        // Servers answer JSON-RPC errors with 4xx and 5xx too; those are answers when they are JSON-RPC.
+        if is_json && (matches!(head.status, 200..=299) || matches!(parse_answer(&bytes, id), Ok(Some(_)))) {
             return Ok(bytes);
         }
-        // Servers answer JSON-RPC errors with 4xx and 5xx too; those are answers when they are JSON-RPC.
-        match crate::mcp::envelope::parse_answer(&bytes, id) {
-            Ok(Some(_)) if media_type.eq_ignore_ascii_case("application/json") => Ok(bytes),
-            _ => Err(Fault::new(
-                Code::UpstreamInvalid,
-                format!("HTTP {} with a {media_type:?} body", head.status.as_u16()),
-            )),
-        }
+        Err(Fault::new(Code::UpstreamInvalid, format!("HTTP {} with a {media_type:?} body", head.status)))
     }
 }
 
+/// Header fields of every request, besides those that HTTP asks for.
+const FIELDS: [(&str, &str); 2] =
+    [("content-type", "application/json"), ("accept", "application/json, text/event-stream")];
+
 /// The whole body of an answer.
-async fn collect(body: Incoming, cap: usize) -> Result<Bytes, Fault> {
-    http::collect(body, cap).await.map_err(|error| match error {
-        BodyError::TooLarge => Fault::new(Code::UpstreamTooLarge, format!("answer is over {cap} bytes")),
-        BodyError::Broken(error) => Fault::new(Code::UpstreamInvalid, format!("answer broke off: {error}")),
-    })
+async fn collect(lease: &mut Lease<'_>, cap: usize) -> Result<Bytes, Fault> {
+    let too_large = || Fault::new(Code::UpstreamTooLarge, format!("answer is over {cap} bytes"));
+    let mut whole = Whole::new(cap, lease.announced()).ok_or_else(too_large)?;
+    while let Some(piece) = lease.chunk().await.map_err(|error| fault("answer", &error))? {
+        if !whole.push(piece) {
+            return Err(too_large());
+        }
+    }
+    Ok(whole.bytes())
+}
+
+/// What an error of HTTP means for the call. `part` is what broke off.
+fn fault(part: &str, error: &Error) -> Fault {
+    match error {
+        Error::Unwritable(_) => Fault::new(Code::Internal, error.to_string()),
+        Error::Unsent => Fault::new(Code::UpstreamUnavailable, error.to_string()),
+        Error::Malformed(_) => Fault::new(Code::UpstreamInvalid, error.to_string()),
+        Error::Closed | Error::Io(_) => Fault::new(Code::UpstreamInvalid, format!("{part} broke off: {error}")),
+    }
 }

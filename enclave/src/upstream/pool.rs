@@ -3,47 +3,46 @@
 use std::cell::RefCell;
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
-use hyper::{Method, Request, Response, Uri};
-use hyper_util::rt::TokioIo;
-use tokio::sync::Semaphore;
-use tokio::task::spawn_local;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use wire::{EnclaveOpen, OpenAnswer, Text};
 
-use super::Fault;
+use super::http1::{self, Answer, Connection, Error, Head, Method};
+use super::{Fault, fault};
 use crate::catalog::Server;
 use crate::error::Code;
 use crate::limits;
 use crate::transport::{BoxStream, Callback};
 
-type Sender = SendRequest<Full<Bytes>>;
-
 pub(super) struct Pool {
     server: Server,
-    target: Uri,
-    authority: HeaderValue,
+    authority: String,
     callback: Callback,
     permits: Semaphore,
-    idle: RefCell<Vec<Sender>>,
+    idle: RefCell<Vec<Connection<BoxStream>>>,
 }
 
-/// A connection in use. Dropped without [`Lease::give_back`] it is closed.
+/// A connection in use, with the body of its answer. Dropped without [`Lease::give_back`] it is closed.
 pub(super) struct Lease<'a> {
     pool: &'a Pool,
-    sender: Sender,
-    _permit: tokio::sync::SemaphorePermit<'a>,
+    answer: Answer<BoxStream>,
+    _permit: SemaphorePermit<'a>,
 }
 
 impl Lease<'_> {
-    /// Keeps the connection for the next call. Only after the whole answer was read.
+    /// The next piece of the body as it comes; `None` at its end.
+    pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        self.answer.chunk().await
+    }
+
+    /// Bytes that are still to come at least, by the server's word.
+    pub(super) fn announced(&self) -> u64 {
+        self.answer.announced()
+    }
+
+    /// Keeps the connection for the next call, if the server does and the whole answer has arrived.
     pub(super) fn give_back(self) {
-        if !self.sender.is_closed() {
-            self.pool.idle.borrow_mut().push(self.sender);
-        }
+        self.pool.idle.borrow_mut().extend(self.answer.into_connection());
     }
 }
 
@@ -51,9 +50,7 @@ impl Pool {
     pub(super) fn new(server: &Server, callback: Callback, connections: usize) -> Self {
         Self {
             server: server.clone(),
-            // Both parse: the catalog admits only printable ASCII without spaces.
-            target: Uri::try_from(server.endpoint.target.as_str()).unwrap_or_default(),
-            authority: HeaderValue::try_from(server.endpoint.authority()).unwrap_or(HeaderValue::from_static("")),
+            authority: server.endpoint.authority(),
             callback,
             permits: Semaphore::new(connections),
             idle: RefCell::default(),
@@ -64,65 +61,48 @@ impl Pool {
         self.server.endpoint == server.endpoint
     }
 
-    /// Sends a request over an idle connection, or a new one. A request is repeated only if it was never sent.
-    pub(super) async fn send(&self, body: Bytes) -> Result<(Response<Incoming>, Lease<'_>), Fault> {
-        let mut request = self.request(body);
+    /// Sends a request over an idle connection, or a new one, and reads the head of the answer. A request is repeated only
+    /// if not one byte of it was written.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        fields: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<(Head, Lease<'_>), Fault> {
+        let fields = [("host", self.authority.as_str())].into_iter().chain(fields.iter().copied());
+        let request = http1::request(method, &self.server.endpoint.target, fields, body);
+        let request = request.map_err(|error| fault("request", &error))?;
         let permit =
             self.permits.acquire().await.map_err(|_| Fault::new(Code::Internal, "connection pool was closed"))?;
         loop {
-            let idle = self.idle.borrow_mut().pop();
-            let (mut sender, fresh) = match idle {
-                Some(sender) => (sender, false),
+            let (connection, fresh) = match self.idle().await {
+                Some(connection) => (connection, false),
                 None => (self.connect().await?, true),
             };
-            if sender.ready().await.is_err() {
-                if fresh {
-                    return Err(Fault::new(Code::UpstreamUnavailable, "connection closed before the request"));
-                }
-                continue;
-            }
-            match sender.try_send_request(request).await {
-                Ok(response) => return Ok((response, Lease { pool: self, sender, _permit: permit })),
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) if !fresh => request = unsent,
-                    Some(_) => {
-                        return Err(Fault::new(Code::UpstreamUnavailable, "connection closed before the request"));
-                    }
-                    None => {
-                        let text = format!("connection broke off: {}", error.error());
-                        return Err(Fault::new(Code::UpstreamInvalid, text));
-                    }
-                },
+            match connection.send(&request).await {
+                Ok((head, answer)) => return Ok((head, Lease { pool: self, answer, _permit: permit })),
+                Err(Error::Unsent) if !fresh => {}
+                Err(error) => return Err(fault("connection", &error)),
             }
         }
     }
 
-    fn request(&self, body: Bytes) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.target.clone();
-        let mut headers = HeaderMap::with_capacity(4);
-        headers.insert(HOST, self.authority.clone());
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-        *request.headers_mut() = headers;
-        request
+    /// The connection that was used last and is still good; those that are not are closed.
+    async fn idle(&self) -> Option<Connection<BoxStream>> {
+        loop {
+            let mut connection = self.idle.borrow_mut().pop()?;
+            if connection.is_quiet().await {
+                return Some(connection);
+            }
+        }
     }
 
-    async fn connect(&self) -> Result<Sender, Fault> {
-        let unavailable = |text: String| Fault::new(Code::UpstreamUnavailable, text);
-        let stream = match timeout(limits::ANSWER_TIMEOUT, self.dial()).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(text)) => return Err(unavailable(text)),
-            Err(_) => return Err(unavailable("host did not answer the dial request".to_owned())),
-        };
-        let (sender, connection) = http1::Builder::new()
-            .max_buf_size(limits::MAX_HEAD_BYTES)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| unavailable(error.to_string()))?;
-        spawn_local(connection);
-        Ok(sender)
+    async fn connect(&self) -> Result<Connection<BoxStream>, Fault> {
+        match timeout(limits::ANSWER_TIMEOUT, self.dial()).await {
+            Ok(Ok(stream)) => Ok(Connection::new(stream)),
+            Ok(Err(text)) => Err(Fault::new(Code::UpstreamUnavailable, text)),
+            Err(_) => Err(Fault::new(Code::UpstreamUnavailable, "host did not answer the dial request")),
+        }
     }
 
     async fn dial(&self) -> Result<BoxStream, String> {

@@ -1,27 +1,25 @@
 //! Answers as an event stream (WHATWG HTML, "Server-sent events"): events pass until the answer to our request.
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
-use super::Fault;
+use super::pool::Lease;
+use super::{Fault, fault};
 use crate::error::Code;
 use crate::limits;
 use crate::mcp::envelope::parse_answer;
 
 /// Reads events until one is the answer; at most `cap` bytes in all.
-pub(super) async fn answer(mut body: Incoming, cap: usize, id: &RawValue) -> Result<Bytes, Fault> {
+pub(super) async fn answer(lease: &mut Lease<'_>, cap: usize, id: &RawValue) -> Result<Bytes, Fault> {
     let mut parser = Parser::default();
     let mut read = 0_usize;
     loop {
-        let frame = timeout(limits::MAX_UPSTREAM_IDLE, body.frame())
+        let data = timeout(limits::MAX_UPSTREAM_IDLE, lease.chunk())
             .await
             .map_err(|_| Fault::new(Code::UpstreamTimeout, "event stream went silent"))?
-            .ok_or_else(|| Fault::new(Code::UpstreamInvalid, "event stream ended without the answer"))?
-            .map_err(|error| Fault::new(Code::UpstreamInvalid, format!("event stream broke off: {error}")))?;
-        let Ok(data) = frame.into_data() else { continue };
+            .map_err(|error| fault("event stream", &error))?
+            .ok_or_else(|| Fault::new(Code::UpstreamInvalid, "event stream ended without the answer"))?;
         read = read.saturating_add(data.len());
         if read > cap {
             return Err(Fault::new(Code::UpstreamTooLarge, format!("event stream is over {cap} bytes")));

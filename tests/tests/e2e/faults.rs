@@ -6,7 +6,7 @@ use tests::gateway::Gateway;
 use tests::http::request_bytes;
 use tests::setup::{CONTACTS, Setup, call_params, rpc};
 use tests::upstream::{Reply, Upstream};
-use tests::wait_for;
+use tests::{proc, wait_for};
 
 use crate::call_entries;
 
@@ -143,4 +143,57 @@ fn a_call_whose_agent_hangs_up_still_ends_in_one_entry() {
     assert_eq!(ended[0]["policy_decision"], "allow");
     assert!(ended[0]["response_payload_hash"].is_string(), "{}", ended[0]);
     assert_eq!(gateway.claim("gone")["gateway"]["call_summary"]["tool_calls_total"], 1);
+}
+
+fn http(head: &str, body: &str) -> Vec<u8> {
+    format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{head}\r\n\r\n{body}").into_bytes()
+}
+
+#[test]
+fn an_answer_that_could_be_read_in_two_ways_is_not_read() {
+    let tool = Upstream::plain();
+    let gateway = Gateway::start(&short_limits(&tool.url()));
+    let cases = [
+        ("length-and-chunks", "transfer-encoding: chunked"),
+        ("two-lengths", "content-length: 5"),
+        ("other-coding", "transfer-encoding: gzip, chunked"),
+        ("folded", "x: a\r\n b"),
+    ];
+    for (name, field) in cases {
+        tool.set(move |request| {
+            let body = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{OK}}}"#, request["id"]);
+            Reply::Raw(http(&format!("content-length: {}\r\n{field}", body.len()), &body))
+        });
+        expect(&gateway, name, 502, "UPSTREAM_INVALID");
+    }
+}
+
+#[test]
+fn an_answer_nobody_asked_for_is_nobody_s() {
+    let tool = Upstream::plain();
+    let gateway = Gateway::start(&short_limits(&tool.url()));
+    let text = |word: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"content":[],"word":"{word}"}}}}"#);
+    tool.set(move |_| {
+        let (first, second) = (text("first"), text("second"));
+        let one = |body: &str| http(&format!("content-length: {}", body.len()), body);
+        Reply::Raw([one(&first), one(&second)].concat())
+    });
+    assert!(gateway.call("two", CONTACTS).text().contains("first"));
+    tool.set(move |_| Reply::Result(r#"{"content":[],"word":"third"}"#.into()));
+    let next = gateway.call("two", CONTACTS);
+    assert!(next.text().contains("third"), "{}", next.text());
+}
+
+#[test]
+fn an_announced_length_that_never_comes_takes_time_and_no_memory() {
+    let tool = Upstream::scripted(|_| Reply::Raw(http("content-length: 1000000000", "{")));
+    let gateway = Gateway::start(&short_limits(&tool.url()));
+    expect(&gateway, "over-the-cap", 502, "UPSTREAM_RESPONSE_TOO_LARGE");
+
+    tool.set(|_| Reply::Raw(http("content-length: 60000000", "{")));
+    let gateway = Gateway::start(&short_limits(&tool.url()).limit("max_response_bytes", 67_108_864));
+    let asked_for = || proc::data_kib(gateway.enclave_pid()).expect("the enclave runs");
+    let before = asked_for();
+    expect(&gateway, "within-the-cap", 504, "UPSTREAM_TIMEOUT");
+    assert!(asked_for() < before + 8192, "{before} KiB before, {} KiB after", asked_for());
 }
