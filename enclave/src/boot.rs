@@ -80,6 +80,48 @@ pub fn hash_definition(bytes: &[u8]) -> Result<Digest, BootRefusal> {
     })
 }
 
+/// A Cedar schema for the tools of a catalog; only in builds with dev mode.
+///
+/// # Errors
+/// What is wrong with the catalog.
+#[cfg(feature = "software")]
+pub fn schema(catalog: &[u8]) -> Result<Vec<u8>, BootRefusal> {
+    Ok(crate::policy::schema_of(&Catalog::parse(catalog)?).into_bytes())
+}
+
+/// What a policy bundle says of some requests, as JSON; only in builds with dev mode.
+///
+/// # Errors
+/// The first thing that is wrong.
+#[cfg(feature = "software")]
+pub fn ask(questions: &wire::PolicyQuestions) -> Result<Vec<u8>, BootRefusal> {
+    let wire::PolicyQuestions { policy, catalog, requests, explain } = questions;
+    crate::policy::ask(policy, &catalog.0, &requests.0, *explain).map(|answers| answers.sorted_ascii().into_bytes())
+}
+
+/// Not in this build.
+///
+/// # Errors
+/// Always.
+#[cfg(not(feature = "software"))]
+pub fn schema(_: &[u8]) -> Result<Vec<u8>, BootRefusal> {
+    Err(not_here())
+}
+
+/// Not in this build.
+///
+/// # Errors
+/// Always.
+#[cfg(not(feature = "software"))]
+pub fn ask(_: &wire::PolicyQuestions) -> Result<Vec<u8>, BootRefusal> {
+    Err(not_here())
+}
+
+#[cfg(not(feature = "software"))]
+fn not_here() -> BootRefusal {
+    refusal(RefusalCode::State, &Document::None, "", "a request of a policy's author", "a build with dev mode")
+}
+
 /// Boots: makes the key, writes the boot record, and is ready to serve.
 ///
 /// # Errors

@@ -6,7 +6,8 @@ use tokio::io::{ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 use tokio::time::{MissedTickBehavior, interval};
-use wire::{ControlEvent, ControlRequest, Document, RefusalCode};
+use wire::limits::PART;
+use wire::{Blob, BootRefusal, ControlEvent, ControlRequest, Document, RefusalCode};
 
 use crate::boot;
 use crate::claims;
@@ -43,6 +44,18 @@ async fn read(
     while let Ok(request) = wire::read::<ControlRequest>(&mut reader).await {
         let stop = matches!(request, ControlRequest::Shutdown);
         let reply = match request {
+            ControlRequest::Schema(catalog) => {
+                if send(replies, boot::schema(&catalog.0)).await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            ControlRequest::Ask(questions) => {
+                if send(replies, boot::ask(&questions)).await.is_err() {
+                    return;
+                }
+                continue;
+            }
             ControlRequest::Boot(bundle) => boot_once(enclave, &bundle, callback, events),
             ControlRequest::Check(bundle) => match boot::check(&bundle) {
                 Ok(report) => ControlEvent::Checked(report),
@@ -63,6 +76,27 @@ async fn read(
         if replies.send(reply).await.is_err() || stop {
             return;
         }
+    }
+}
+
+/// Sends a document in parts, or why there is none.
+async fn send(
+    replies: &mpsc::Sender<ControlEvent>,
+    document: Result<Vec<u8>, BootRefusal>,
+) -> Result<(), mpsc::error::SendError<ControlEvent>> {
+    let document = match document {
+        Ok(document) => document,
+        Err(refusal) => return replies.send(ControlEvent::Refused(refusal)).await,
+    };
+    let mut rest = document.as_slice();
+    loop {
+        let (part, tail) = rest.split_at(rest.len().min(PART));
+        let last = tail.is_empty();
+        replies.send(ControlEvent::Part { bytes: Blob(part.to_vec()), last }).await?;
+        if last {
+            return Ok(());
+        }
+        rest = tail;
     }
 }
 

@@ -5,10 +5,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bundle;
 mod check;
 mod demo_server;
 mod hash_definition;
+mod policy;
 mod run;
+mod schema;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,6 +26,10 @@ Examples:
 
   The definition_hash for a catalog entry:
     host hash-definition approved_definition.json
+
+  A Cedar schema for the tools of a catalog, and a bundle's cases:
+    host schema --catalog catalog.json > policies/schema.cedarschema
+    host policy test policies/ cases/
 
 The paths in a configuration are relative to its file.
 Exit code: 0 after an orderly stop, 1 if something is wrong, 2 for a command line that is not understood.";
@@ -44,6 +51,8 @@ struct Cli {
 enum Command {
     Check(check::Check),
     HashDefinition(hash_definition::HashDefinition),
+    Schema(schema::Schema),
+    Policy(policy::Policy),
     DemoServer(demo_server::DemoServer),
 }
 
@@ -67,6 +76,8 @@ async fn execute(cli: Cli) -> Outcome {
         None => cli.run.execute().await,
         Some(Command::Check(check)) => check.execute().await,
         Some(Command::HashDefinition(hash)) => hash.execute().await,
+        Some(Command::Schema(schema)) => schema.execute().await,
+        Some(Command::Policy(policy)) => policy.execute().await,
         Some(Command::DemoServer(server)) => server.execute().await,
     }
 }

@@ -7,7 +7,8 @@ use tokio::io::{AsyncRead, AsyncWrite, BufReader, WriteHalf, split};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use wire::{
-    BootBundle, BootRefusal, BootReport, ControlEvent, ControlRequest, HostOpen, OpenAnswer, OpenRefusal, WireError,
+    BootBundle, BootRefusal, BootReport, ControlEvent, ControlRequest, HostOpen, OpenAnswer, OpenRefusal,
+    PolicyQuestions, WireError,
 };
 
 use crate::limits;
@@ -124,6 +125,42 @@ impl Control {
         match self.ask(&ControlRequest::HashDefinition(wire::Blob(document))).await? {
             ControlEvent::DefinitionHash(hash) => Ok(hash),
             _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// A Cedar schema for the tools of a catalog.
+    ///
+    /// # Errors
+    /// The catalog is refused, or no answer comes.
+    pub async fn schema(&mut self, catalog: Vec<u8>) -> Result<Vec<u8>, ControlError> {
+        let first = self.ask(&ControlRequest::Schema(wire::Blob(catalog))).await?;
+        self.document(first).await
+    }
+
+    /// What a policy bundle says of some requests, as JSON.
+    ///
+    /// # Errors
+    /// The bundle, the catalog or a request is refused, or no answer comes.
+    pub async fn questions(&mut self, questions: PolicyQuestions) -> Result<Vec<u8>, ControlError> {
+        let first = self.ask(&ControlRequest::Ask(questions)).await?;
+        self.document(first).await
+    }
+
+    /// All parts of a document of which this is the first.
+    async fn document(&mut self, first: ControlEvent) -> Result<Vec<u8>, ControlError> {
+        let (mut document, mut next) = (Vec::new(), first);
+        loop {
+            match next {
+                ControlEvent::Part { bytes, last } => {
+                    document.extend(bytes.0);
+                    if last || document.len() > limits::ANSWER {
+                        return if last { Ok(document) } else { Err(ControlError::Unexpected) };
+                    }
+                }
+                _ => return Err(ControlError::Unexpected),
+            }
+            let event = timeout(limits::BOOT_TIMEOUT, self.events.recv()).await.map_err(|_| ControlError::Silent)?;
+            next = event.ok_or(ControlError::Closed)?;
         }
     }
 

@@ -154,6 +154,15 @@ impl Documents {
     }
 }
 
+/// The files of a policy bundle that no configuration names.
+pub(crate) fn policy_files(folder: &Path) -> Result<Vec<PolicyFile>, Finding> {
+    if folder.is_dir() {
+        return policy::load(folder, folder);
+    }
+    let expected = "the folder that holds manifest.json, *.cedar and the schema";
+    Err(Finding::new(folder, None, "no folder that can be read", expected))
+}
+
 /// A whole file of bounded size. `named_by` is the configuration file and field that led here.
 pub(crate) fn read(path: &Path, limit: u64, named_by: Option<(&Path, &str)>) -> Result<Vec<u8>, Finding> {
     let missing = |error: std::io::Error| match named_by {

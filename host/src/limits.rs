@@ -60,6 +60,10 @@ pub const POLICY_FILES: usize = 2000;
 pub const POLICY_DEPTH: usize = 16;
 /// A document for `host hash-definition` in bytes.
 pub const DEFINITION_FILE: u64 = 1 << 20;
+/// A file of cases for `host policy test`, or of a request for `host policy explain`, in bytes.
+pub const CASE_FILE: u64 = 4 << 20;
+/// An answer of the enclave to a policy's author in bytes.
+pub const ANSWER: usize = 64 << 20;
 /// A request body of the demo server in bytes.
 pub const DEMO_BODY: usize = 4 << 20;
 

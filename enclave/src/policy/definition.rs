@@ -62,6 +62,7 @@ impl<'a> Definition<'a> {
     }
 
     /// The only type that it admits.
+    #[cfg(feature = "software")]
     pub(super) fn one_type(self) -> Option<&'a str> {
         match self.types()?.as_slice() {
             [only] => Some(*only),
@@ -97,6 +98,7 @@ impl<'a> Definition<'a> {
     }
 
     /// Whether elements at some places have types of their own.
+    #[cfg(feature = "software")]
     pub(super) fn is_tuple(self) -> bool {
         self.member("prefixItems").is_some() || self.member("items").is_some_and(|items| items.as_array().is_some())
     }

@@ -9,9 +9,12 @@
 
 mod action;
 mod advice;
+#[cfg(feature = "software")]
+mod ask;
 mod bundle;
 mod definition;
 mod diagnose;
+#[cfg(feature = "software")]
 mod generate;
 mod input;
 mod manifest;
@@ -38,11 +41,16 @@ use crate::catalog::{Catalog, Tool};
 use crate::labels::{Domains, Labels};
 use bundle::Bundle;
 use request::Requests;
+#[cfg(feature = "software")]
+use rules::Explained;
 use rules::{Answer, Rules};
 use schema::Shapes;
 
 pub use action::Action;
 pub use advice::Decision;
+#[cfg(feature = "software")]
+pub use ask::ask;
+#[cfg(feature = "software")]
 pub use generate::schema as schema_of;
 pub use input::Misfit;
 pub use object::{Object, ObjectKind};
@@ -165,6 +173,22 @@ impl Policy {
             answer = answer.and(self.rules.ask(question, &evaluator));
         }
         Some(answer)
+    }
+
+    /// What each rule says whose scope admits the request, in the bundle's order. Where the schema has several labels asked, one
+    /// that is satisfied for any counts as satisfied.
+    #[cfg(feature = "software")]
+    fn explain(&self, question: &Question<'_>) -> Vec<Explained<'_>> {
+        let Some(entities) = self.requests.entities(question, true).filter(|_| self.knows(&question.object)) else {
+            return Vec::new();
+        };
+        let Ok(input) = self.requests.input(question) else { return Vec::new() };
+        let requests = self.requests.tops(question);
+        let requests: Vec<_> =
+            requests.filter_map(|top| self.requests.request(question, top, input.as_ref())).collect();
+        let evaluators =
+            requests.into_iter().map(|request| Evaluator::new(request, &entities, Extensions::all_available()));
+        self.rules.explain(question, &evaluators.collect::<Vec<_>>())
     }
 
     fn knows(&self, object: &Object<'_>) -> bool {

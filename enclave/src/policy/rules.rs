@@ -48,6 +48,15 @@ struct Rule {
     refusal: Decision,
 }
 
+/// What one rule says of a request.
+#[cfg(feature = "software")]
+pub(super) struct Explained<'a> {
+    pub(super) id: &'a str,
+    pub(super) effect: Effect,
+    /// `satisfied`, `not satisfied` or `failed`.
+    pub(super) outcome: &'static str,
+}
+
 /// Which rules spoke, in one or more evaluations of the same request.
 #[derive(Default)]
 pub(super) struct Answer {
@@ -107,6 +116,23 @@ impl Rules {
             Ok(ValueKind::Lit(Literal::Bool(satisfied))) => Some(satisfied),
             _ => None,
         }
+    }
+
+    /// What every rule says whose scope matches.
+    #[cfg(feature = "software")]
+    pub(super) fn explain<'a>(&'a self, question: &Question<'_>, asked: &[Evaluator<'_>]) -> Vec<Explained<'a>> {
+        let rules: Vec<usize> = self.matching(question).map(|(index, _)| index).collect();
+        let rules = rules.into_iter().filter_map(|index| self.all.get(index));
+        let explained = rules.map(|rule| {
+            let outcomes: Vec<_> = asked.iter().map(|evaluator| self.satisfied(rule, evaluator)).collect();
+            let outcome = match (outcomes.contains(&None), outcomes.contains(&Some(true))) {
+                (true, _) => "failed",
+                (_, true) => "satisfied",
+                _ => "not satisfied",
+            };
+            Explained { id: &rule.id, effect: rule.effect, outcome }
+        });
+        explained.collect()
     }
 
     /// Whether any rule of a request can look at the principal's attributes.

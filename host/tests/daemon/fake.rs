@@ -63,6 +63,11 @@ fn boot(control: &mut UnixStream, mode: &str) -> BootBundle {
             ControlRequest::HashDefinition(_) => {
                 blocking::write(control, &ControlEvent::DefinitionHash([5; 32])).unwrap();
             }
+            ControlRequest::Schema(_) | ControlRequest::Ask(_) => {
+                for last in [false, true] {
+                    blocking::write(control, &ControlEvent::Part { bytes: Blob(b"part".into()), last }).unwrap();
+                }
+            }
             ControlRequest::Shutdown => exit(0),
         }
     }

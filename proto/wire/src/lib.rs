@@ -14,6 +14,6 @@ pub use codec::{CodecError, decode, encode};
 pub use frame::{HEADER_LEN, Header, MAGIC, VERSION, WireError, blocking, read, write};
 pub use messages::{
     Append, AppendAnswer, Blob, BootBundle, BootRefusal, BootReport, ControlEvent, ControlRequest, Counters, Decision,
-    Document, EnclaveOpen, Enforcement, HostOpen, LogEvent, Message, OpenAnswer, OpenRefusal, PolicyFile, Provider,
-    RecallItem, RefusalCode, StoreFailure, StoreHead, StorePosition, Text, limits,
+    Document, EnclaveOpen, Enforcement, HostOpen, LogEvent, Message, OpenAnswer, OpenRefusal, PolicyFile,
+    PolicyQuestions, Provider, RecallItem, RefusalCode, StoreFailure, StoreHead, StorePosition, Text, limits,
 };

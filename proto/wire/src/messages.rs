@@ -4,8 +4,8 @@
 //! 1. Variants and fields are only ever appended; none is reordered, retyped or reused.
 //! 2. Any change that old bytes would not survive raises [`crate::VERSION`].
 //! 3. Every variant has a byte vector in `SPEC.md`, checked by `tests/vectors.rs` in both directions.
-//! 4. What goes from the enclave to the host is numbers and enums. Text goes out only in a [`BootRefusal`], and only text
-//!    that the host itself sent in the boot bundle.
+//! 4. What goes from the enclave to the host is numbers and enums. Text goes out only in a [`BootRefusal`] and, in dev builds,
+//!    in a [`ControlEvent::Part`], and only text about documents that the host itself sent.
 
 use bincode::de::BorrowDecoder;
 use bincode::enc::Encoder;
@@ -24,6 +24,8 @@ pub mod limits {
     pub const BATCH: usize = 24 << 20;
     /// One text field of a [`super::BootRefusal`].
     pub const TEXT: usize = 2 << 10;
+    /// The bytes of one [`super::ControlEvent::Part`].
+    pub const PART: usize = 48 << 10;
 }
 
 /// A message type: one number on the wire, one size limit.
@@ -217,6 +219,23 @@ pub enum ControlRequest {
     HashDefinition(Blob),
     /// Finish the calls in flight, close the sessions, store their claims, stop.
     Shutdown,
+    /// A Cedar schema for the tools of this catalog; dev builds only. Answered by [`ControlEvent::Part`]s: Cedar text.
+    Schema(Blob),
+    /// What a policy bundle says of these requests; dev builds only. Answered by [`ControlEvent::Part`]s: JSON.
+    Ask(PolicyQuestions),
+}
+
+/// Requests to decide on, without a gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct PolicyQuestions {
+    /// The policy bundle's files.
+    pub policy: Vec<PolicyFile>,
+    /// The catalog as JSON.
+    pub catalog: Blob,
+    /// A JSON array of requests (`policies/README.md`, cases).
+    pub requests: Blob,
+    /// Whether to tell what each policy says whose scope matches.
+    pub explain: bool,
 }
 
 /// What the enclave says on the control stream.
@@ -238,6 +257,13 @@ pub enum ControlEvent {
     Stopped {
         /// Sessions that were closed by the shutdown.
         sessions_closed: u64,
+    },
+    /// A piece of a document that was asked for, in order.
+    Part {
+        /// At most [`limits::PART`] bytes.
+        bytes: Blob,
+        /// Whether the document ends here.
+        last: bool,
     },
 }
 

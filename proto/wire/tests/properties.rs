@@ -13,8 +13,8 @@ use tokio::io::{AsyncRead, ReadBuf};
 use wire::{
     Append, AppendAnswer, Blob, BootBundle, BootRefusal, BootReport, CodecError, ControlEvent, ControlRequest,
     Counters, Document, EnclaveOpen, Enforcement, HEADER_LEN, Header, HostOpen, LogEvent, MAGIC, Message, OpenAnswer,
-    OpenRefusal, PolicyFile, Provider, RecallItem, RefusalCode, StoreFailure, StoreHead, StorePosition, Text, VERSION,
-    WireError, blocking, decode, encode,
+    OpenRefusal, PolicyFile, PolicyQuestions, Provider, RecallItem, RefusalCode, StoreFailure, StoreHead,
+    StorePosition, Text, VERSION, WireError, blocking, decode, encode,
 };
 
 fn blob() -> impl Strategy<Value = Blob> {
@@ -69,6 +69,10 @@ fn control_request() -> impl Strategy<Value = ControlRequest> {
         bundle().prop_map(ControlRequest::Check),
         blob().prop_map(ControlRequest::HashDefinition),
         Just(ControlRequest::Shutdown),
+        blob().prop_map(ControlRequest::Schema),
+        (bundle(), blob(), any::<bool>()).prop_map(|(bundle, requests, explain)| ControlRequest::Ask(
+            PolicyQuestions { policy: bundle.policy, catalog: bundle.catalog, requests, explain }
+        )),
     ]
 }
 
@@ -125,6 +129,7 @@ fn control_event() -> impl Strategy<Value = ControlEvent> {
             advisory
         })),
         any::<u64>().prop_map(|sessions_closed| ControlEvent::Stopped { sessions_closed }),
+        (blob(), any::<bool>()).prop_map(|(bytes, last)| ControlEvent::Part { bytes, last }),
     ]
 }
 

@@ -13,8 +13,8 @@ use std::fmt::Debug;
 
 use wire::{
     Append, AppendAnswer, Blob, BootBundle, BootRefusal, BootReport, ControlEvent, ControlRequest, Counters, Decision,
-    Document, EnclaveOpen, Enforcement, HostOpen, LogEvent, Message, OpenAnswer, OpenRefusal, PolicyFile, Provider,
-    RecallItem, RefusalCode, StoreFailure, StoreHead, StorePosition, Text, blocking,
+    Document, EnclaveOpen, Enforcement, HostOpen, LogEvent, Message, OpenAnswer, OpenRefusal, PolicyFile,
+    PolicyQuestions, Provider, RecallItem, RefusalCode, StoreFailure, StoreHead, StorePosition, Text, blocking,
 };
 
 const SPEC: &str = include_str!("../SPEC.md");
@@ -103,6 +103,14 @@ fn requests(vectors: &mut Vectors<'_>) {
     check(vectors, "ControlRequest::Check", &ControlRequest::Check(minimal));
     check(vectors, "ControlRequest::HashDefinition", &ControlRequest::HashDefinition(Blob(b"{\"a\":1}".into())));
     check(vectors, "ControlRequest::Shutdown", &ControlRequest::Shutdown);
+    check(vectors, "ControlRequest::Schema", &ControlRequest::Schema(Blob(b"[]".into())));
+    let questions = PolicyQuestions {
+        policy: vec![PolicyFile { path: "a.cedar".into(), bytes: Blob(b"permit".into()) }],
+        catalog: Blob(b"[]".into()),
+        requests: Blob(b"[{}]".into()),
+        explain: true,
+    };
+    check(vectors, "ControlRequest::Ask", &ControlRequest::Ask(questions));
 }
 
 fn report(enforcement: Enforcement) -> BootReport {
@@ -137,6 +145,7 @@ fn events(vectors: &mut Vectors<'_>) {
     };
     check(vectors, "ControlEvent::Counters", &ControlEvent::Counters(counters));
     check(vectors, "ControlEvent::Stopped", &ControlEvent::Stopped { sessions_closed: 2 });
+    check(vectors, "ControlEvent::Part", &ControlEvent::Part { bytes: Blob(b"namespace".into()), last: true });
     // Indexes of `Counters::calls`.
     let places =
         [Decision::Allow, Decision::Deny, Decision::AdvisoryDeny, Decision::Fault].map(|decision| decision as usize);
@@ -213,15 +222,22 @@ fn no_variant_is_forgotten() {
         }
     }
     fn request(message: &ControlRequest) {
-        use ControlRequest::{Boot, Check, HashDefinition, Shutdown};
+        use ControlRequest::{Ask, Boot, Check, HashDefinition, Schema, Shutdown};
         match message {
-            Boot(_) | Check(_) | HashDefinition(_) | Shutdown => {}
+            Boot(_) | Check(_) | HashDefinition(_) | Shutdown | Schema(_) | Ask(_) => {}
         }
     }
     fn event(message: &ControlEvent) {
-        use ControlEvent::{Booted, Checked, Counters, DefinitionHash, Log, Refused, Stopped};
+        use ControlEvent::{Booted, Checked, Counters, DefinitionHash, Log, Part, Refused, Stopped};
         match message {
-            Booted(_) | Refused(_) | Checked(_) | DefinitionHash(_) | Counters(_) | Log(_) | Stopped { .. } => {}
+            Booted(_)
+            | Refused(_)
+            | Checked(_)
+            | DefinitionHash(_)
+            | Counters(_)
+            | Log(_)
+            | Stopped { .. }
+            | Part { .. } => {}
         }
     }
     fn log(event: LogEvent) {

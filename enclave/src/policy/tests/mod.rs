@@ -1,5 +1,4 @@
 mod actions;
-mod cases;
 mod decide;
 mod differential;
 mod load;
