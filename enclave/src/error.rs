@@ -96,6 +96,16 @@ codes! {
     ShuttingDown = 25, "SHUTTING_DOWN", 503, -32000, "gateway is stopping";
     /// A fault inside the gateway.
     Internal = 26, "INTERNAL_ERROR", 500, -32603, "internal error";
+    /// The agent cancelled the call, closed its connection (MCP 2026-07-28) or ended its session; the call may have run.
+    CallCancelled = 27, "CALL_CANCELLED", 409, -32000, "call was cancelled (it may have run)";
+    /// A header of MCP 2026-07-28 is missing or says something else than the body.
+    HeaderMismatch = 28, "MCP_HEADER_MISMATCH", 400, -32020, "header does not match the body";
+    /// The protocol version is not one that this gateway serves: see `error.data.supported`.
+    UnsupportedVersion = 29, "MCP_UNSUPPORTED_VERSION", 400, -32022, "unsupported protocol version";
+    /// The MCP session has an open event stream already.
+    StreamTaken = 30, "MCP_STREAM_TAKEN", 409, -32000, "session has an event stream already";
+    /// The response would be an event stream, which the request does not accept.
+    NotAcceptable = 31, "MCP_NOT_ACCEPTABLE", 406, -32000, "Accept must name text/event-stream";
 }
 
 impl Code {

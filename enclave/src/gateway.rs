@@ -162,6 +162,11 @@ impl Gateway {
         stored
     }
 
+    /// Whether what the policy denies is not forwarded.
+    pub fn enforces(&self) -> bool {
+        self.config.attestation.enforcement_mode == crate::config::EnforcementMode::Enforcing
+    }
+
     /// How long a session may be idle.
     pub fn idle_limit(&self) -> Duration {
         Duration::from_secs(self.config.limits.session_idle_seconds)

@@ -44,3 +44,19 @@ pub const NONCE_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
 pub const MAX_UPSTREAM_IDLE: Duration = Duration::from_secs(30);
 /// Seconds that boot evidence counts as fresh.
 pub const ATTESTATION_VALIDITY_SECONDS: u64 = 86_400;
+/// How long an agent may take to read one message of an event stream before it counts as gone.
+pub const SLOW_AGENT: Duration = Duration::from_secs(30);
+/// How long an agent may take to answer what a tool server asks of it: a person may have to be asked.
+pub const ASKED_AGENT: Duration = Duration::from_mins(10);
+/// Requests of tool servers that wait for one agent at once.
+pub const MAX_ASKED: usize = 64;
+/// A call lasts at most this long, whatever its tool server says meanwhile.
+pub const MAX_CALL: Duration = Duration::from_hours(1);
+/// An event stream that says nothing else says this often that it is alive.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Resources that one subscription may name.
+pub const MAX_SUBSCRIPTIONS: usize = 256;
+/// Pause before a tool server's own event stream is opened again.
+pub const LISTEN_AGAIN: Duration = Duration::from_secs(1);
+/// Rounds of one call that the gateway makes for an agent that knows none.
+pub const MAX_ROUNDS: u32 = 8;

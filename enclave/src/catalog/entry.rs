@@ -7,7 +7,7 @@ use serde::Deserialize;
 use wire::{BootRefusal, Document, RefusalCode};
 
 use super::url::{Endpoint, Scheme};
-use super::{Definition, RotationMode, Server, Tool, Transport, fingerprint};
+use super::{Capability, Definition, RotationMode, Server, Tool, Transport, fingerprint};
 use crate::document::{self, join, one_of, refusal};
 use crate::labels::{Domain, Label};
 
@@ -38,6 +38,8 @@ struct ServerEntry {
     transport: Transport,
     #[serde(default)]
     rotation_mode: RotationMode,
+    #[serde(default)]
+    capabilities: Vec<Capability>,
 }
 
 #[derive(Deserialize)]
@@ -60,6 +62,7 @@ pub(super) fn read(value: &Json, at: &str) -> Result<Tool, BootRefusal> {
         .map_err(|_| check.invalid("added_at", &entry.added_at, "a time in UTC such as 2026-06-05T00:00:00Z"))?;
     Ok(Tool {
         index: 0,
+        server_index: 0,
         definition_hash: check.definition_hash(value, &entry.definition_hash)?,
         compliance_domain: check.domain(&entry.compliance_domain)?,
         sensitivity: check.sensitivity(&entry.sensitivity_level)?,
@@ -120,6 +123,9 @@ impl Check<'_> {
 
     fn server(&self, entry: ServerEntry) -> Result<Server, BootRefusal> {
         self.name("server.display_name", &entry.display_name)?;
+        let mut capabilities = entry.capabilities;
+        capabilities.sort_unstable();
+        capabilities.dedup();
         let endpoint =
             Endpoint::parse(&entry.url).map_err(|error| self.invalid("server.url", &entry.url, &error.to_string()))?;
         if endpoint.scheme == Scheme::Https {
@@ -134,6 +140,7 @@ impl Check<'_> {
             transport: entry.transport,
             tls_fingerprint,
             rotation_mode: entry.rotation_mode,
+            capabilities,
         })
     }
 
@@ -157,6 +164,7 @@ impl Check<'_> {
         }
         Ok(Definition {
             listing: listing(name, &entry),
+            mirrored: mirrored(&entry.input_schema),
             description: entry.description,
             title: entry.title,
             input_schema: entry.input_schema,
@@ -178,4 +186,15 @@ fn listing(name: &str, entry: &DefinitionEntry) -> String {
     ];
     let present = members.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
     Json::Object(present.collect()).sorted_ascii()
+}
+
+/// Properties of the arguments that MCP 2026-07-28 mirrors in headers; a name that no header can have mirrors nothing.
+fn mirrored(schema: &Json) -> Vec<(String, String)> {
+    let properties = schema.get("properties").and_then(Json::as_object).into_iter().flatten();
+    let named = properties.filter_map(|(property, schema)| {
+        let header = schema.get("x-mcp-header")?.as_str()?;
+        let valid = !header.is_empty() && header.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        valid.then(|| (header.to_ascii_lowercase(), property.clone()))
+    });
+    named.collect()
 }

@@ -26,6 +26,7 @@ pub const EVIDENCE_CLASS: &str = "hash-only";
 #[derive(Clone, Debug)]
 pub struct Catalog {
     tools: Vec<Tool>,
+    servers: Vec<Server>,
     hash: Digest,
 }
 
@@ -38,6 +39,8 @@ pub struct Tool {
     pub name: String,
     /// The server behind it.
     pub server: Server,
+    /// Place of the server in the catalog's list.
+    pub server_index: usize,
     /// The definition that agents see.
     pub definition: Definition,
     /// SHA-256 of the definition as written.
@@ -69,6 +72,53 @@ pub struct Server {
     pub tls_fingerprint: Option<[u8; 32]>,
     /// What the fingerprint is of.
     pub rotation_mode: RotationMode,
+    /// What it may do besides answering calls of its tools, in order, none twice.
+    pub capabilities: Vec<Capability>,
+}
+
+impl Server {
+    /// Whether the catalog approves of this.
+    pub fn may(&self, capability: Capability) -> bool {
+        self.capabilities.contains(&capability)
+    }
+}
+
+/// What a tool server may do besides tools, and may ask of agents; MCP's names of capabilities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Capability {
+    /// Offer resources.
+    Resources,
+    /// Offer prompts.
+    Prompts,
+    /// Complete arguments.
+    Completions,
+    /// Send log messages.
+    Logging,
+    /// Ask the agent's model.
+    Sampling,
+    /// Ask the agent's user.
+    Elicitation,
+    /// Ask which folders the agent works in.
+    Roots,
+}
+
+impl Capability {
+    /// What a server offers; the others are what it asks of agents.
+    pub const OFFERED: [Self; 4] = [Self::Completions, Self::Logging, Self::Prompts, Self::Resources];
+
+    /// MCP's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Resources => "resources",
+            Self::Prompts => "prompts",
+            Self::Completions => "completions",
+            Self::Logging => "logging",
+            Self::Sampling => "sampling",
+            Self::Elicitation => "elicitation",
+            Self::Roots => "roots",
+        }
+    }
 }
 
 /// How a server speaks MCP.
@@ -117,6 +167,8 @@ pub struct Definition {
     pub annotations: Option<Json>,
     /// The tool as an element of `tools/list`, in sorted ASCII.
     pub listing: String,
+    /// Arguments that headers mirror (`x-mcp-header` of a property): the header's name after `Mcp-Param-`, and the property.
+    pub mirrored: Vec<(String, String)>,
 }
 
 impl Catalog {
@@ -138,13 +190,24 @@ impl Catalog {
             }
         }
         let tools = tools.into_values().map(|(_, tool)| tool).enumerate();
-        let tools = tools.map(|(index, tool)| Tool { index, ..tool }).collect();
-        Ok(Self { tools, hash: hashes::catalog_hash(entries) })
+        let mut tools: Vec<Tool> = tools.map(|(index, tool)| Tool { index, ..tool }).collect();
+        let servers = servers(&mut tools)?;
+        Ok(Self { servers, tools, hash: hashes::catalog_hash(entries) })
+    }
+
+    /// The servers behind the tools, each once, in the order of their first tool.
+    pub fn servers(&self) -> &[Server] {
+        &self.servers
     }
 
     /// The tools, by name.
     pub fn tools(&self) -> &[Tool] {
         &self.tools
+    }
+
+    /// The tools behind a server.
+    pub fn behind(&self, server: usize) -> impl Iterator<Item = &Tool> {
+        self.tools.iter().filter(move |tool| tool.server_index == server)
     }
 
     /// The tool of this name.
@@ -157,6 +220,31 @@ impl Catalog {
     pub const fn hash(&self) -> Digest {
         self.hash
     }
+}
+
+/// Entries of one server have to agree on what it may do: which of them decided would be an accident.
+fn servers(tools: &mut [Tool]) -> Result<Vec<Server>, BootRefusal> {
+    let mut servers: Vec<Server> = Vec::new();
+    for tool in tools {
+        let found = servers.iter().position(|server| server.endpoint == tool.server.endpoint);
+        tool.server_index = found.unwrap_or(servers.len());
+        match servers.get(tool.server_index) {
+            None => servers.push(tool.server.clone()),
+            Some(server) if server.capabilities == tool.server.capabilities => {}
+            Some(server) => return Err(disagreement(tool, server)),
+        }
+    }
+    Ok(servers)
+}
+
+fn disagreement(tool: &Tool, server: &Server) -> BootRefusal {
+    let names = |server: &Server| {
+        let names: Vec<&str> = server.capabilities.iter().map(|capability| capability.as_str()).collect();
+        format!("[{}]", names.join(", "))
+    };
+    let field = format!("{}.server.capabilities", tool.name);
+    let expected = format!("{}, as in the other entries of {}", names(server), server.url);
+    refusal(RefusalCode::InvalidValue, &Document::Catalog, &field, &names(&tool.server), &expected)
 }
 
 fn duplicate(entries: &[Json], earlier: usize, place: usize) -> BootRefusal {

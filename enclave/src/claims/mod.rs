@@ -66,6 +66,9 @@ pub async fn close(gateway: &Rc<Gateway>, session: &Rc<Session>, reason: &str) -
     if std::mem::replace(&mut session.state.borrow_mut().closing, true) {
         return Err(Code::SessionClosing);
     }
+    if let Some(agent) = session.agent.get() {
+        agent.end(gateway).await;
+    }
     session.quiet().await;
     let closed = seal_and_issue(gateway, session, reason).await;
     match closed {

@@ -1,56 +1,90 @@
-//! A tool call from its decision to its receipt. Every admitted call ends in exactly one terminal entry.
+//! A call from its decision to its receipt: `tools/call`, and every other method that reaches a tool server.
 
+use std::borrow::Cow;
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use claim::Digest;
-use claim::bootlog::{IntentRecord, RecordKind};
-use claim::entry::{Draft, EntryType, PolicyDecision};
-use claim::hashes::request_payload_hash;
+use claim::hashes::sorted_ascii_hash;
 use claim::json::Json;
 use serde_json::value::RawValue;
-use wire::{Enforcement, LogEvent};
 
-use super::envelope::{self, Answer, parse_answer};
+use super::about::About;
+use super::agent::Agent;
+use super::era::Era;
+use super::open::{End, OpenCall};
+use super::outbox::Outbox;
 use super::receipt::{self, Clean, Place, Receipt, Unclean};
-use crate::audit::Ticket;
+use super::rounds::{self, Round};
+use super::shape;
+use super::wait::{self, Reply};
 use crate::catalog::Tool;
-use crate::config::Durability;
 use crate::error::Code;
 use crate::gateway::{Gateway, SessionRef};
-use crate::labels::{Label, Labels};
-use crate::policy::{Decision, Object, Question, Verdict};
-use crate::random;
-use crate::session::{Outcome, Session};
-use crate::upstream::Fault;
+use crate::limits;
+use crate::policy::{Action, Decision, ObjectKind};
+use crate::session::Outcome;
+use crate::upstream::{Client, Dialect, Fault, Link, Outgoing, approved};
 
 /// A call as the agent asked for it.
 pub struct Asked<'a> {
     /// The request's id, as received.
     pub id: &'a RawValue,
-    /// The tool's name.
-    pub tool: &'a str,
-    /// The arguments, parsed strictly.
-    pub arguments: &'a Json,
+    /// The era that the agent speaks.
+    pub era: Era,
+    /// The method.
+    pub method: &'static str,
+    /// What it is on.
+    pub target: Target<'a>,
+    /// What `request_payload_hash` is over: the arguments of a tool, the parameters of anything else; parsed strictly.
+    pub payload: &'a Json,
     /// Parameters to forward: as received, without what is ours.
     pub forward: &'a str,
+    /// The name or URI that headers mirror.
+    pub name: Option<&'a str>,
+    /// What a modern agent can be asked, as received.
+    pub capabilities: &'a str,
+    /// Which round of a call with several (MRTR) this is, if it is not the first.
+    pub round: Option<Round<'a>>,
     /// The session.
     pub session: &'a SessionRef,
     /// The workflow, or empty.
     pub workflow_id: &'a str,
-    /// Where the receipt goes.
-    pub place: Place,
+    /// Where the receipt goes; nowhere in results that must be empty.
+    pub place: Option<Place>,
     /// When the request arrived.
     pub arrived: Instant,
+    /// The agent's MCP session, in the legacy era.
+    pub agent: Option<&'a Rc<Agent>>,
+    /// The way back to the agent before the answer.
+    pub outbox: &'a Rc<Outbox>,
+}
+
+/// What a call is on.
+#[derive(Clone, Copy, Debug)]
+pub enum Target<'a> {
+    /// A tool, by the name that was asked for.
+    Tool(&'a str),
+    /// Anything else of a tool server.
+    Other {
+        /// The Cedar action.
+        action: Action,
+        /// What `id` names.
+        kind: ObjectKind,
+        /// The server's place in the catalog.
+        server: usize,
+        /// The Cedar id.
+        id: &'a str,
+    },
 }
 
 /// What the agent gets.
 pub enum Answered {
     /// A `result`: the tool server's bytes with the receipt.
     Result(String),
-    /// The tool server's own `error`, as received.
-    UpstreamError(String),
+    /// The tool server's own `error` as received, and its HTTP status.
+    UpstreamError(String, u16),
     /// A refusal by the gateway.
     Refused(Refusal),
 }
@@ -85,336 +119,159 @@ pub async fn call(gateway: &Rc<Gateway>, asked: &Asked<'_>) -> Answered {
 }
 
 async fn serve(gateway: &Rc<Gateway>, asked: &Asked<'_>) -> Result<Answered, Refusal> {
-    let mut open = OpenCall::admit(gateway, asked)?;
-    let Some(tool) = gateway.catalog.tool(asked.tool) else {
-        let asked_for = Json::from([("requested_tool", Json::String(asked.tool.to_owned()))]);
-        Code::ToolNotInCatalog.name().clone_into(&mut open.rule);
-        return Err(open.deny(Code::ToolNotInCatalog, Outcome::Denied, Some(asked_for)).await);
+    let hash = sorted_ascii_hash(asked.payload);
+    let mut open = OpenCall::admit(gateway, asked.session, asked.workflow_id, hash, asked.arrived)?;
+    if let Some(round) = &asked.round {
+        rounds::note(&mut open, asked, round);
+    }
+    let (about, server, arguments) = match asked.target {
+        Target::Tool(name) => match gateway.catalog.tool(name) {
+            Some(tool) => (About::Tool(tool.index), tool.server_index, Some(asked.payload)),
+            None => return Err(open.unknown_tool(name).await),
+        },
+        Target::Other { action, kind, server, id } => {
+            (About::Other { method: asked.method, action, kind, server, id: id.to_owned() }, server, None)
+        }
     };
-    open.tool = Some(tool.index);
-    let verdict = open.decide(tool, asked.arguments);
-    if !verdict.allowed() && open.mode() == Enforcement::Enforcing {
-        open.decision = Some(verdict.decision);
-        return Err(open.deny(Code::PolicyDeny, Outcome::refused(verdict.decision), misfit(&verdict)).await);
+    if let Err(decision) = open.decide(about, arguments) {
+        return Err(open.denied(decision).await);
     }
-    open.misfit = misfit(&verdict);
-    open.intend(tool).await?;
-    let answer = open.forward(asked, tool).await;
-    open.conclude(asked, tool, answer).await
+    open.intend().await?;
+    open.forwarded = true;
+    let reply = gateway.polling.during(forward(&open, asked, server)).await;
+    if let Some(agent) = asked.agent {
+        agent.abandon(gateway, &open.call_id).await;
+    }
+    match reply {
+        Ok(reply) => conclude(open, asked, server, &reply).await,
+        Err(fault) => {
+            open.forwarded = fault.sent;
+            Err(open.fault(fault.code, &fault.detail).await)
+        }
+    }
 }
 
-/// A call between its admission and its terminal entry. Dropped without one (a panic), it records a fault and halts the
-/// session.
-struct OpenCall {
-    gateway: Rc<Gateway>,
-    session: Rc<Session>,
-    call_id: String,
-    workflow_id: String,
-    request_hash: Digest,
-    arrived: Instant,
-    tool: Option<usize>,
-    before: Labels,
-    rule: String,
-    decision: Option<Decision>,
-    advice: Vec<(String, String)>,
-    would_have_denied: bool,
-    /// Why the policy could not be asked, if the call went on all the same.
-    misfit: Option<Json>,
-    forwarded: bool,
-    ended: bool,
-}
-
-/// The end of a call, for its entry.
-#[derive(Default)]
-struct End {
-    response_hash: Option<Digest>,
-    inspected: Option<&'static str>,
-    detail: Option<Json>,
-}
-
-impl OpenCall {
-    fn admit(gateway: &Rc<Gateway>, asked: &Asked<'_>) -> Result<Self, Refusal> {
-        if gateway.stopping.get() {
-            return Err(Code::ShuttingDown.into());
-        }
-        if let Err(code) = gateway.audit.admit() {
-            gateway.events.audit_unavailable();
-            return Err(code.into());
-        }
-        let call_id = random::uuid().map_err(|_| Code::Internal)?;
-        let session = gateway.session(asked.session)?;
-        session.enter();
-        let before = session.state.borrow().labels;
-        Ok(Self {
-            gateway: gateway.clone(),
-            session,
-            call_id,
-            workflow_id: asked.workflow_id.to_owned(),
-            request_hash: request_payload_hash(asked.arguments),
-            arrived: asked.arrived,
-            tool: None,
-            before,
-            rule: String::new(),
-            decision: None,
-            advice: Vec::new(),
-            would_have_denied: false,
-            misfit: None,
-            forwarded: false,
-            ended: false,
-        })
-    }
-
-    fn mode(&self) -> Enforcement {
-        self.gateway.config.attestation.enforcement_mode.into()
-    }
-
-    /// Asks the policy and, if the call goes on, joins the tool's label in the same step: of two first calls at once,
-    /// only one sees `public`.
-    fn decide(&mut self, tool: &Tool, arguments: &Json) -> Verdict {
-        let mut state = self.session.state.borrow_mut();
-        self.before = state.labels;
-        let verdict = self.gateway.policy.decide(&Question {
-            object: Object::Tool(tool),
-            arguments: Some(arguments),
-            session_id: &self.session.id,
-            workflow_id: &self.workflow_id,
-            subject: None,
-            issuer: None,
-            groups: &[],
-            labels: state.labels,
-            call_count: state.summary.total,
-            domains_touched: state.summary.domains,
-            egress: false,
-            attestation_platform: self.gateway.boot.evidence.platform.as_str(),
-            now: self.gateway.clock.now().seconds(),
-        });
-        if verdict.allowed() || self.mode() != Enforcement::Enforcing {
-            state.labels = state.labels.join(Labels::of(tool.sensitivity));
-        }
-        drop(state);
-        self.rule = verdict.determining.join(",");
-        self.advice.clone_from(&verdict.advice);
-        self.would_have_denied = !verdict.allowed();
-        if !verdict.allowed() && self.mode() != Enforcement::Silent {
-            let advisory = self.mode() == Enforcement::Advisory;
-            self.gateway.events.log(LogEvent::Denied {
-                session: self.session.number,
-                tool: self.tool_number(),
-                advisory,
-            });
-        }
-        verdict
-    }
-
-    /// In strict mode the intent is durable before anything reaches a tool server.
-    async fn intend(&mut self, tool: &Tool) -> Result<(), Refusal> {
-        if self.gateway.audit.durability() != Durability::Strict {
-            return Ok(());
-        }
-        let ticket = self.push_intent(tool);
-        match self.gateway.stored(&ticket).await {
-            Ok(()) => Ok(()),
-            Err(code) => Err(self.fault(code, "intent could not be stored; not forwarded").await),
-        }
-    }
-
-    fn push_intent(&self, tool: &Tool) -> Ticket {
-        let mut state = self.session.state.borrow_mut();
-        let intent = IntentRecord {
-            session_id: self.session.id.clone(),
-            session_number: self.session.number,
-            call_id: self.call_id.clone(),
-            tool_name: tool.name.clone(),
-            request_payload_hash: self.request_hash,
-            decision: if self.would_have_denied { PolicyDecision::AdvisoryDeny } else { PolicyDecision::Allow },
-            entry_count_before: state.chain.length(),
-            at: self.gateway.clock.now(),
-        };
-        let ticket = self.gateway.audit.push(RecordKind::Intent, self.session.number, &intent.bytes());
-        state.recorded_in(&ticket);
-        ticket
-    }
-
-    async fn forward(&mut self, asked: &Asked<'_>, tool: &Tool) -> Result<Bytes, Fault> {
-        self.forwarded = true;
-        let body = envelope::request(asked.id.get(), "tools/call", asked.forward);
-        self.gateway.polling.during(self.gateway.upstreams.call(&tool.server, body, asked.id)).await
-    }
-
-    /// Inspects the tool server's answer, records the outcome, and only then lets the answer out.
-    async fn conclude(
-        mut self,
-        asked: &Asked<'_>,
-        tool: &Tool,
-        answer: Result<Bytes, Fault>,
-    ) -> Result<Answered, Refusal> {
-        let bytes = match answer {
-            Ok(bytes) => bytes,
-            Err(fault) => {
-                self.forwarded = fault.code != Code::UpstreamUnavailable;
-                return Err(self.fault(fault.code, &fault.detail).await);
+/// Sends the request and passes on what comes before the answer, round by round.
+async fn forward(open: &OpenCall, asked: &Asked<'_>, server: usize) -> Result<Reply, Fault> {
+    let gateway = &open.gateway;
+    let tool = tool_of(gateway, asked).map(|tool| (tool, asked.payload));
+    let capabilities = capabilities(gateway, asked, server);
+    let client = Client { era: asked.era, capabilities: &capabilities };
+    let mut patience = wait::Patience::new(gateway, asked);
+    let mut params = Cow::Borrowed(asked.forward);
+    let (mut again, mut rounds) = (true, 0);
+    loop {
+        let link = patience.bear(link(gateway, asked, server)).await.map_err(Fault::before_the_call)?;
+        // An agent's ids are its own; on a link that agents share they would collide, and a round has no id yet.
+        let shared = asked.agent.is_none() && matches!(link.dialect, Dialect::Legacy { .. });
+        let fresh = (shared || rounds > 0).then(|| link.fresh_id());
+        let id = fresh.as_deref().unwrap_or(asked.id.get());
+        let (params_now, method, name) = (Some(params.as_ref()), asked.method, asked.name);
+        let outgoing = Outgoing { id: Some(id), method, params: params_now, name, tool, client };
+        let exchange = patience.bear(gateway.upstreams.request(&link, &outgoing)).await?;
+        let Some(reply) = wait::answer(open, asked, &link, exchange, id, &mut patience).await? else {
+            if !std::mem::take(&mut again) {
+                return Err(Fault::new(Code::UpstreamInvalid, "tool server forgets its sessions at once"));
             }
+            match asked.agent {
+                Some(agent) => agent.forget(&link),
+                None => gateway.upstreams.forget(&link),
+            }
+            continue;
         };
-        match parse_answer(&bytes, asked.id) {
-            Ok(Some(Answer::Result(result))) => match receipt::inspect(result.get()) {
-                Ok(clean) => self.answer(asked, tool, result.get(), &clean).await,
-                Err(Unclean::Forged) => {
-                    let text = "result carries keys of the gateway, or a key twice";
-                    Err(self.fault(Code::UpstreamForgedReceipt, text).await)
-                }
-                Err(Unclean::NotAnObject) => Err(self.fault(Code::UpstreamInvalid, "result is not an object").await),
-                Err(Unclean::MetaNotAnObject) => {
-                    Err(self.fault(Code::UpstreamInvalid, "result._meta is not an object").await)
-                }
-            },
-            Ok(Some(Answer::Error(error))) => self.pass_error(error.get()).await,
-            Ok(None) => Err(self.fault(Code::UpstreamInvalid, "answer is not a JSON-RPC response").await),
-            Err(text) => Err(self.fault(Code::UpstreamInvalid, text).await),
+        if asked.agent.is_none() || link.dialect != Dialect::Modern {
+            return Ok(reply);
         }
-    }
-
-    async fn answer(
-        mut self,
-        asked: &Asked<'_>,
-        tool: &Tool,
-        result: &str,
-        clean: &Clean<'_>,
-    ) -> Result<Answered, Refusal> {
-        let latency_us = self.latency();
-        let outcome = if self.would_have_denied { Outcome::AdvisoryDenied } else { Outcome::Allowed };
-        let detail = self.misfit.take();
-        let end = End { response_hash: Some(Digest::of(result)), inspected: Some("pass"), detail };
-        let (entry, ticket) = self.end(outcome, Some(tool.sensitivity), &end)?;
-        self.gateway.stored(&ticket).await.map_err(|code| self.refusal(code, None))?;
-        let receipt = Receipt {
-            call_id: &self.call_id,
-            entry,
-            boot_id: &self.gateway.boot.id_hex,
-            batch: ticket.batch(),
-            would_have_denied: self.would_have_denied,
-            latency_us,
-            session_id: &self.session.id,
-            workflow_id: &self.workflow_id,
-            advice: &self.advice,
-        };
-        Ok(Answered::Result(clean.splice(asked.place, &receipt.json())))
-    }
-
-    /// A JSON-RPC error of the tool server is recorded as a fault and passed on byte for byte.
-    async fn pass_error(mut self, error: &str) -> Result<Answered, Refusal> {
-        let detail = self.fault_detail(Code::UpstreamToolError, "tool server answered with a JSON-RPC error");
-        let end = End { response_hash: Some(Digest::of(error)), inspected: None, detail: Some(detail) };
-        let (_, ticket) = self.end(Outcome::Faulted, None, &end)?;
-        self.gateway.stored(&ticket).await.map_err(|code| self.refusal(code, None))?;
-        Ok(Answered::UpstreamError(error.to_owned()))
-    }
-
-    async fn deny(mut self, code: Code, outcome: Outcome, detail: Option<Json>) -> Refusal {
-        let ended = self.end(outcome, None, &End { detail, ..End::default() });
-        self.refused(code, ended).await
-    }
-
-    async fn fault(&mut self, code: Code, reason: &str) -> Refusal {
-        let detail = self.fault_detail(code, reason);
-        let ended = self.end(Outcome::Faulted, None, &End { detail: Some(detail), ..End::default() });
-        self.gateway.events.log(LogEvent::Faulted {
-            session: self.session.number,
-            tool: self.tool_number(),
-            code: code.number(),
-        });
-        self.refused(code, ended).await
-    }
-
-    /// A refusal leaves only after its entry is stored; without the entry it is the store's refusal.
-    async fn refused(&self, code: Code, ended: Result<(Digest, Ticket), Refusal>) -> Refusal {
-        let (entry, ticket) = match ended {
-            Ok(ended) => ended,
-            Err(refusal) => return refusal,
-        };
-        match self.gateway.stored(&ticket).await {
-            Ok(()) => self.refusal(code, Some((entry, ticket.batch()))),
-            Err(unavailable) => self.refusal(unavailable, None),
+        let asking = wait::asking(open, asked, &patience);
+        let Some(next) = rounds::next(&asking, server, &params, &reply, &mut patience).await? else { return Ok(reply) };
+        rounds += 1;
+        if rounds > limits::MAX_ROUNDS {
+            return Err(Fault::new(Code::UpstreamInvalid, "tool server wants input without end"));
         }
-    }
-
-    fn refusal(&self, code: Code, recorded: Option<(Digest, u64)>) -> Refusal {
-        let decision = self.decision.filter(|_| code == Code::PolicyDeny);
-        Refusal { code, call_id: Some(self.call_id.clone()), decision, advice: self.advice.clone(), recorded }
-    }
-
-    fn fault_detail(&self, code: Code, reason: &str) -> Json {
-        Json::from([
-            ("error_code", Json::String(code.name().to_owned())),
-            ("reason", Json::String(reason.to_owned())),
-            ("forwarded", Json::Bool(self.forwarded)),
-            ("would_have_denied", Json::Bool(self.would_have_denied)),
-        ])
-    }
-
-    /// The one terminal entry.
-    fn end(&mut self, outcome: Outcome, class: Option<Label>, end: &End) -> Result<(Digest, Ticket), Refusal> {
-        let after = self.session.state.borrow().labels.max().as_str();
-        let gateway = self.gateway.clone();
-        let tool = self.tool.and_then(|index| gateway.catalog.tools().get(index));
-        let draft = Draft {
-            call_id: Some(&self.call_id),
-            entry_type: EntryType::ToolCall,
-            tool_name: tool.map(|tool| tool.name.as_str()),
-            server_identity: tool.map(|tool| tool.server.url.as_str()),
-            policy_decision: Some(outcome.decision()),
-            policy_rule_matched: Some(&self.rule),
-            latency_us: Some(self.latency()),
-            request_payload_hash: Some(self.request_hash),
-            response_payload_hash: end.response_hash,
-            response_inspection_result: end.inspected,
-            session_sensitivity_before: Some(self.before.max().as_str()),
-            session_sensitivity_after: Some(after),
-            detail: end.detail.as_ref(),
-            workflow_id: Some(&self.workflow_id),
-            effective_data_class: class.map(Label::as_str),
-            ..Draft::default()
-        };
-        let (sealed, ticket) = self.gateway.record(&self.session, &draft)?;
-        self.ended = true;
-        let mut state = self.session.state.borrow_mut();
-        state.summary.count(outcome, self.tool);
-        if let Some(tool) = tool.filter(|_| self.forwarded) {
-            state.summary.touch(tool.compliance_domain, &self.call_id, &tool.name);
-        }
-        drop(state);
-        self.gateway.events.call(outcome.counted());
-        self.session.leave();
-        Ok((sealed.hash, ticket))
-    }
-
-    /// The tool as the host knows it: its place in the catalog.
-    fn tool_number(&self) -> u32 {
-        self.tool.and_then(|index| u32::try_from(index).ok()).unwrap_or(u32::MAX)
-    }
-
-    fn latency(&self) -> u64 {
-        u64::try_from(self.arrived.elapsed().as_micros()).unwrap_or(u64::MAX)
+        params = Cow::Owned(next);
     }
 }
 
-/// Why the policy could not be asked, for the entry.
-fn misfit(verdict: &Verdict) -> Option<Json> {
-    let misfit = verdict.misfit.as_ref()?;
-    Some(Json::from([
-        ("error_code", Json::String(Code::PolicyDeny.name().to_owned())),
-        ("reason", Json::String(misfit.to_string())),
-    ]))
+async fn link(gateway: &Rc<Gateway>, asked: &Asked<'_>, server: usize) -> Result<Rc<Link>, Fault> {
+    match asked.agent {
+        Some(agent) => agent.link(gateway, server).await,
+        None => gateway.upstreams.shared(server).await,
+    }
 }
 
-impl Drop for OpenCall {
-    fn drop(&mut self) {
-        if self.ended {
-            return;
-        }
-        let detail = self.fault_detail(Code::SessionHalted, "internal fault; the session is halted");
-        if self.end(Outcome::Faulted, None, &End { detail: Some(detail), ..End::default() }).is_err() {
-            self.session.leave();
-        }
-        self.session.state.borrow_mut().halted = true;
+/// What the server may ask of the agent.
+fn capabilities<'a>(gateway: &Gateway, asked: &Asked<'a>, server: usize) -> Cow<'a, str> {
+    match (asked.agent, gateway.catalog.servers().get(server)) {
+        (Some(agent), Some(server)) => Cow::Owned(approved(server, &agent.capabilities)),
+        _ => Cow::Borrowed(asked.capabilities),
     }
+}
+
+fn tool_of<'g>(gateway: &'g Gateway, asked: &Asked<'_>) -> Option<&'g Tool> {
+    match asked.target {
+        Target::Tool(name) => gateway.catalog.tool(name),
+        Target::Other { .. } => None,
+    }
+}
+
+/// Inspects the tool server's answer, records the outcome, and only then lets the answer out.
+async fn conclude(mut open: OpenCall, asked: &Asked<'_>, server: usize, reply: &Reply) -> Result<Answered, Refusal> {
+    let text = reply.text();
+    if reply.is_error {
+        return pass_error(open, text, reply.status).await;
+    }
+    match receipt::inspect(text) {
+        Ok(clean) => answer(open, asked, server, text, &clean).await,
+        Err(Unclean::Forged) => {
+            let text = "result carries keys of the gateway, or a key twice";
+            Err(open.fault(Code::UpstreamForgedReceipt, text).await)
+        }
+        Err(Unclean::NotAnObject) => Err(open.fault(Code::UpstreamInvalid, "result is not an object").await),
+        Err(Unclean::MetaNotAnObject) => Err(open.fault(Code::UpstreamInvalid, "result._meta is not an object").await),
+    }
+}
+
+async fn answer(
+    mut open: OpenCall,
+    asked: &Asked<'_>,
+    server: usize,
+    result: &str,
+    clean: &Clean<'_>,
+) -> Result<Answered, Refusal> {
+    if let Err(action) = rounds::wants_input(&mut open, asked, server, clean) {
+        let reason = format!("tool server wants to {action} and may not");
+        return Err(open.fault(Code::PolicyDeny, &reason).await);
+    }
+    let latency_us = open.latency();
+    let outcome = if open.would_have_denied { Outcome::AdvisoryDenied } else { Outcome::Allowed };
+    let end = End { response_hash: Some(Digest::of(result)), inspected: Some("pass"), class: Some(open.class()) };
+    let (entry, ticket) = open.conclude(outcome, &end).await?;
+    let members = shape::missing(asked.era, asked.method, clean);
+    let Some(place) = asked.place else { return Ok(Answered::Result(clean.with(&members))) };
+    let receipt = Receipt {
+        call_id: &open.call_id,
+        entry,
+        boot_id: &open.gateway.boot.id_hex,
+        batch: ticket.batch(),
+        would_have_denied: open.would_have_denied,
+        latency_us,
+        session_id: &open.session.id,
+        workflow_id: &open.workflow_id,
+        advice: &open.advice,
+    };
+    Ok(Answered::Result(clean.splice(place, &receipt.json(), &members)))
+}
+
+/// A JSON-RPC error of the tool server is recorded as a fault and passed on byte for byte.
+async fn pass_error(mut open: OpenCall, error: &str, status: u16) -> Result<Answered, Refusal> {
+    open.note_fault(Code::UpstreamToolError, "tool server answered with a JSON-RPC error");
+    let end = End { response_hash: Some(Digest::of(error)), inspected: None, class: None };
+    open.conclude(Outcome::Faulted, &end).await?;
+    Ok(Answered::UpstreamError(error.to_owned(), status))
+}
+
+/// Where a part of a text is in it.
+pub(super) fn range_in(part: &str, whole: &[u8]) -> Range<usize> {
+    let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
+    start..start.saturating_add(part.len())
 }

@@ -7,9 +7,10 @@ use claim::names::check_id;
 use hyper::header::{HeaderMap, HeaderName};
 
 use super::envelope::Problem;
+use super::era::Era;
 use super::members::{Members, push_received};
 use super::receipt::{META_PREFIX, Place, SEED_KEY};
-use super::{SESSION_HEADER, VERSION_HEADER, text_of};
+use super::{SESSION_HEADER, text_of};
 use crate::error::Code;
 use crate::gateway::SessionRef;
 use crate::random;
@@ -31,21 +32,21 @@ impl Caller {
     /// Ids are taken from `_meta`, then headers, then the seed's `_cmcp`, then the MCP session, then the connection.
     pub(super) fn identify(
         params: &Members<'_>,
+        meta: Option<&Members<'_>>,
         headers: &HeaderMap,
         connection: &OnceCell<String>,
+        era: Era,
     ) -> Result<Self, Problem> {
-        let meta = inner(params, "_meta")?;
         let seed = inner(params, SEED_KEY)?;
-        let session = session(meta.as_ref(), seed.as_ref(), headers, connection)?;
+        let session = session(meta, seed.as_ref(), headers, connection, era)?;
         check_id(&session.id).map_err(|error| Problem::new(Code::InvalidParams, format!("session_id: {error}")))?;
-        let workflow_id = workflow(meta.as_ref(), seed.as_ref(), headers)?;
+        let workflow_id = workflow(meta, seed.as_ref(), headers)?;
         if !workflow_id.is_empty() {
             check_id(&workflow_id)
                 .map_err(|error| Problem::new(Code::InvalidParams, format!("workflow_id: {error}")))?;
         }
-        let in_mcp = headers.contains_key(SESSION_HEADER) || headers.contains_key(VERSION_HEADER);
-        let place = if in_mcp && seed.is_none() { Place::Meta } else { Place::Seed };
-        Ok(Self { session, workflow_id, place, forward: forward(params, meta.as_ref()) })
+        let place = if era != Era::Bare && seed.is_none() { Place::Meta } else { Place::Seed };
+        Ok(Self { session, workflow_id, place, forward: forward(params, meta) })
     }
 }
 
@@ -54,6 +55,7 @@ fn session(
     seed: Option<&Members<'_>>,
     headers: &HeaderMap,
     connection: &OnceCell<String>,
+    era: Era,
 ) -> Result<SessionRef, Problem> {
     let challenge = match (member(meta, "io.cmcp/challenge")?, member(seed, "challenge")?) {
         (Some(challenge), _) | (None, Some(challenge)) => {
@@ -72,7 +74,7 @@ fn session(
     if let Some(id) = member(seed, "session_id")? {
         return named(id, Source::Seed);
     }
-    if let Some(id) = header(headers, &SESSION_HEADER)? {
+    if let Some(id) = header(headers, &SESSION_HEADER)?.filter(|_| era != Era::Modern) {
         return named(id, Source::McpSession);
     }
     if connection.get().is_none() {
@@ -93,7 +95,7 @@ fn workflow(meta: Option<&Members<'_>>, seed: Option<&Members<'_>>, headers: &He
 }
 
 /// The members of an object among the parameters.
-fn inner<'a>(params: &Members<'a>, key: &str) -> Result<Option<Members<'a>>, Problem> {
+pub(super) fn inner<'a>(params: &Members<'a>, key: &str) -> Result<Option<Members<'a>>, Problem> {
     let Some(value) = params.find(key) else { return Ok(None) };
     Members::parse(value.get())
         .map(Some)
@@ -136,7 +138,8 @@ mod tests {
 
     use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
-    use super::Caller;
+    use super::{Caller, inner};
+    use crate::mcp::era::Era;
     use crate::mcp::members::Members;
     use crate::mcp::receipt::Place;
     use crate::session::Source;
@@ -146,7 +149,10 @@ mod tests {
         for (name, value) in headers {
             map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
-        Caller::identify(&Members::parse(params).unwrap(), &map, &OnceCell::new()).ok().unwrap()
+        let params = Members::parse(params).unwrap();
+        let meta = inner(&params, "_meta").ok().unwrap();
+        let era = Era::of("tools/call", meta.as_ref(), &map);
+        Caller::identify(&params, meta.as_ref(), &map, &OnceCell::new(), era).ok().unwrap()
     }
 
     #[test]
@@ -184,10 +190,9 @@ mod tests {
             r#"{"_cmcp":[]}"#,
             r#"{"_cmcp":{"workflow_id":"é"}}"#,
         ] {
-            assert!(
-                Caller::identify(&Members::parse(params).unwrap(), &HeaderMap::new(), &OnceCell::new()).is_err(),
-                "{params}"
-            );
+            let params = Members::parse(params).unwrap();
+            let caller = Caller::identify(&params, None, &HeaderMap::new(), &OnceCell::new(), Era::Bare);
+            assert!(caller.is_err(), "{params:?}");
         }
     }
 }

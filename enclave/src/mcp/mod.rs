@@ -1,12 +1,28 @@
 //! The Model Context Protocol towards agents: requests in, the tool server's own bytes and a receipt out.
+//!
+//! One endpoint serves both eras and the quickstart's bare requests ([`era`]). Every request that reaches a tool server is a
+//! call ([`call`], [`methods`]): decided, recorded, answered.
 
+pub mod agent;
 pub mod call;
 pub mod envelope;
+pub mod era;
+pub mod hello;
 pub mod members;
+pub mod methods;
+pub mod outbox;
 pub mod receipt;
-pub mod tools;
+pub mod rounds;
 
+mod about;
+mod agents;
+mod ask;
 mod caller;
+mod listen;
+mod open;
+mod refusal;
+mod shape;
+mod wait;
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -16,130 +32,249 @@ use std::time::Instant;
 use bytes::Bytes;
 use claim::json::{self, Json};
 use claim::names::check_tool;
-use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde_json::value::RawValue;
 
-use self::call::{Answered, Asked, Refusal};
+use self::agent::Agent;
+use self::agents::{agent_of, notified};
+use self::call::{Answered, Asked, Target};
 use self::caller::Caller;
-use self::envelope::{Problem, Request, parse_request};
-use self::members::{Members, push_member, push_string, push_text, string};
+use self::envelope::{Message, Problem, Request, parse_message};
+use self::era::Era;
+use self::listen::Listening;
+use self::members::{Members, string};
+use self::methods::Method;
+use self::outbox::Outbox;
 use self::receipt::Place;
-use crate::claims;
+use self::refusal::{refuse, refused_call};
+use self::rounds::Round;
 use crate::error::Code;
-use crate::gateway::{Gateway, SessionRef};
+use crate::gateway::Gateway;
 use crate::http::{self, Body};
-use crate::random;
-use crate::session::Source;
+use crate::policy::ObjectKind;
+
+pub use self::agents::{end_session, stream};
+pub use self::refusal::refuse_request;
 
 /// Header that names an MCP session.
 pub const SESSION_HEADER: HeaderName = HeaderName::from_static("mcp-session-id");
 /// Header that names the protocol version.
 pub const VERSION_HEADER: HeaderName = HeaderName::from_static("mcp-protocol-version");
-/// Protocol versions that `initialize` agrees to, newest first.
+/// Legacy protocol versions that `initialize` agrees to, newest first.
 pub const VERSIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
 
+/// One POST, and the way back to whoever sent it.
+pub struct Post<'a> {
+    /// Its header fields.
+    pub headers: &'a HeaderMap,
+    /// Its body.
+    pub body: &'a Bytes,
+    /// When it arrived.
+    pub arrived: Instant,
+    /// The session of a caller that names none.
+    pub connection: &'a OnceCell<String>,
+    /// Messages before the answer.
+    pub outbox: &'a Rc<Outbox>,
+}
+
+/// A request with its parts.
+struct Received<'a> {
+    request: &'a Request<'a>,
+    params: &'a Members<'a>,
+    meta: Option<&'a Members<'a>>,
+    era: Era,
+    id: &'a RawValue,
+}
+
+/// Whether a client reads event streams.
+pub fn accepts_streams(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    values.any(|value| value.to_ascii_lowercase().contains("text/event-stream"))
+}
+
 /// Serves one POST.
-pub async fn serve(
+pub async fn serve(gateway: &Rc<Gateway>, post: &Post<'_>) -> Response<Body> {
+    match parse_message(post.body) {
+        Ok(Message::Request(request)) => serve_request(gateway, post, &request).await,
+        Ok(Message::Response(response)) => match agent_of(gateway, post.headers) {
+            Ok(Some(agent)) if ask::answered(gateway, &agent, &response).await => http::empty(StatusCode::ACCEPTED),
+            Ok(_) => refuse(&Problem::new(Code::InvalidRequest, "no request waits for this answer"), response.id),
+            Err(unknown) => refuse(&unknown, response.id),
+        },
+        Err((problem, id)) => refuse(&problem, id),
+    }
+}
+
+async fn serve_request(gateway: &Rc<Gateway>, post: &Post<'_>, request: &Request<'_>) -> Response<Body> {
+    let parts = members_of(request).and_then(|params| caller::inner(&params, "_meta").map(|meta| (params, meta)));
+    match parts {
+        Ok((params, meta)) => {
+            let era = Era::of(&request.method, meta.as_ref(), post.headers);
+            serve_era(gateway, post, request, &params, meta.as_ref(), era).await
+        }
+        Err(problem) => refuse(&problem, request.id),
+    }
+}
+
+async fn serve_era(
     gateway: &Rc<Gateway>,
-    connection: &OnceCell<String>,
-    headers: &HeaderMap,
-    body: Bytes,
-    arrived: Instant,
+    post: &Post<'_>,
+    request: &Request<'_>,
+    params: &Members<'_>,
+    meta: Option<&Members<'_>>,
+    era: Era,
 ) -> Response<Body> {
-    let request = match parse_request(&body) {
-        Ok(request) => request,
-        Err((problem, id)) => return refuse(&problem, id),
+    // The modern era has no sessions; a session id there says nothing.
+    let agent = match era {
+        Era::Modern => Ok(None),
+        Era::Legacy | Era::Bare => agent_of(gateway, post.headers),
     };
-    if let Some(unknown) = unknown_mcp_session(gateway, headers) {
-        return refuse(&unknown, request.id);
-    }
-    let Some(id) = request.id else { return http::empty(StatusCode::ACCEPTED) };
-    let answer = match request.method.as_ref() {
-        "initialize" => initialize(gateway, &request, id),
-        "ping" => Ok(result(id, "{}")),
-        "tools/list" => Ok(result(id, &tools::list(&gateway.catalog))),
-        "tools/call" => tools_call(gateway, connection, headers, &request, id, arrived).await,
-        method => Err(Problem::new(Code::MethodNotFound, format!("{method:?} is not served"))),
+    let agent = match agent {
+        Ok(agent) => agent,
+        Err(unknown) => return refuse(&unknown, request.id),
     };
-    answer.unwrap_or_else(|problem| refuse(&problem, Some(id)))
+    let Some(id) = request.id else {
+        if let Some(agent) = &agent {
+            notified(gateway, agent, request, params).await;
+        }
+        return http::empty(StatusCode::ACCEPTED);
+    };
+    let received = Received { request, params, meta, era, id };
+    let checked = match era {
+        Era::Modern => era::check(request, params, meta, post.headers),
+        Era::Legacy | Era::Bare => Ok(()),
+    };
+    let answer = match checked {
+        Ok(()) => answer(gateway, post, &received, agent.as_ref()).await,
+        Err(problem) => Err(problem),
+    };
+    answer.unwrap_or_else(|problem| {
+        let mut response = refuse(&problem, Some(id));
+        // Clients of the legacy era take a 404 for the end of their session.
+        if agent.is_some() {
+            *response.status_mut() = StatusCode::OK;
+        }
+        response
+    })
 }
 
-/// A session id that `initialize` did not give, or that has ended, is answered 404, upon which clients initialise anew.
-fn unknown_mcp_session(gateway: &Gateway, headers: &HeaderMap) -> Option<Problem> {
-    let id = headers.get(SESSION_HEADER)?;
-    let known = id.to_str().is_ok_and(|id| gateway.sessions.borrow().open(id).is_some());
-    (!known).then(|| Problem::new(Code::SessionUnknown, "Mcp-Session-Id is not open; initialize again"))
-}
-
-fn initialize(gateway: &Gateway, request: &Request<'_>, id: &RawValue) -> Result<Response<Body>, Problem> {
-    let params = members_of(request)?;
-    let asked = text_of(&params, "protocolVersion")?
-        .ok_or_else(|| Problem::new(Code::InvalidParams, "protocolVersion is missing"))?;
-    let [newest, ..] = VERSIONS;
-    let version = VERSIONS.into_iter().find(|version| *version == asked).unwrap_or(newest);
-    let internal = |code: Code| Problem::new(code, "session could not be opened");
-    let session = SessionRef {
-        id: random::uuid().map_err(|_| internal(Code::Internal))?,
-        source: Source::McpSession,
-        challenge: None,
-    };
-    gateway.audit.admit().map_err(internal)?;
-    gateway.session(&session).map_err(internal)?;
-    let mut response = result(
-        id,
-        &format!(
-            "{{\"protocolVersion\":\"{version}\",\"capabilities\":{{\"tools\":{{}}}},\"serverInfo\":{{\"name\":\"cmcp-gateway\",\"version\":\"{}\"}}}}",
-            env!("CARGO_PKG_VERSION")
-        ),
-    );
-    if let Ok(value) = HeaderValue::from_str(&session.id) {
-        response.headers_mut().insert(SESSION_HEADER, value);
-    }
-    Ok(response)
-}
-
-/// Serves DELETE: the MCP session ends, and with it the gateway's session of that name.
-pub async fn end_session(gateway: &Rc<Gateway>, headers: &HeaderMap) -> Response<Body> {
-    let session =
-        headers.get(SESSION_HEADER).and_then(|id| id.to_str().ok()).and_then(|id| gateway.sessions.borrow().open(id));
-    let Some(session) = session else {
-        return refuse(&Problem::new(Code::SessionUnknown, "Mcp-Session-Id is not open"), None);
-    };
-    match claims::close(gateway, &session, "closed by the MCP client").await {
-        Ok(_) => http::empty(StatusCode::NO_CONTENT),
-        Err(code) => refuse(&Problem::new(code, "session could not be closed"), None),
+async fn answer(
+    gateway: &Rc<Gateway>,
+    post: &Post<'_>,
+    received: &Received<'_>,
+    agent: Option<&Rc<Agent>>,
+) -> Result<Response<Body>, Problem> {
+    let Received { request, params, era, id, .. } = *received;
+    match (request.method.as_ref(), era) {
+        ("initialize", Era::Legacy | Era::Bare) => {
+            let (text, session) = hello::initialize(gateway, params).await?;
+            let mut response = result(id, &text);
+            if let Ok(value) = HeaderValue::from_str(&session) {
+                response.headers_mut().insert(SESSION_HEADER, value);
+            }
+            Ok(response)
+        }
+        ("ping", Era::Legacy | Era::Bare) => Ok(result(id, "{}")),
+        ("server/discover", Era::Modern) => Ok(result(id, &hello::discover(gateway).await)),
+        ("tools/list", _) => Ok(result(id, &hello::tools(gateway, params, era)?)),
+        ("tools/call", _) => tools_call(gateway, post, received, agent).await,
+        ("subscriptions/listen", Era::Modern) => {
+            let caller = Caller::identify(params, received.meta, post.headers, post.connection, era)?;
+            let listening = Listening {
+                gateway,
+                id,
+                forward: &caller.forward,
+                capabilities: era::client_capabilities(received.meta),
+                session: &caller.session,
+                workflow_id: &caller.workflow_id,
+                outbox: post.outbox,
+            };
+            Ok(result(id, &listen::serve(&listening, params).await?))
+        }
+        (name, _) => match Method::find(name, era) {
+            Some(method) => other_call(gateway, post, received, agent, method).await,
+            None => Err(Problem::new(Code::MethodNotFound, format!("{name:?} is not served"))),
+        },
     }
 }
 
 async fn tools_call(
     gateway: &Rc<Gateway>,
-    connection: &OnceCell<String>,
-    headers: &HeaderMap,
-    request: &Request<'_>,
-    id: &RawValue,
-    arrived: Instant,
+    post: &Post<'_>,
+    received: &Received<'_>,
+    agent: Option<&Rc<Agent>>,
 ) -> Result<Response<Body>, Problem> {
-    let params = members_of(request)?;
-    let tool = text_of(&params, "name")?.ok_or_else(|| Problem::new(Code::InvalidParams, "name is missing"))?;
+    let Received { params, meta, era, id, .. } = *received;
+    let tool = text_of(params, "name")?.ok_or_else(|| Problem::new(Code::InvalidParams, "name is missing"))?;
     check_tool(&tool).map_err(|error| Problem::new(Code::InvalidParams, format!("name: {error}")))?;
-    let arguments = arguments_of(&params)?;
-    let caller = Caller::identify(&params, headers, connection)?;
+    let arguments = arguments_of(params)?;
+    if let Some(tool) = gateway.catalog.tool(&tool).filter(|_| era == Era::Modern) {
+        era::check_arguments(tool, &arguments, post.headers)?;
+    }
+    let caller = Caller::identify(params, meta, post.headers, post.connection, era)?;
     let asked = Asked {
         id,
-        tool: &tool,
-        arguments: &arguments,
+        era,
+        method: "tools/call",
+        target: Target::Tool(&tool),
+        payload: &arguments,
         forward: &caller.forward,
+        name: Some(&tool),
+        capabilities: era::client_capabilities(meta),
+        round: Round::of(params).filter(|_| era == Era::Modern),
         session: &caller.session,
         workflow_id: &caller.workflow_id,
-        place: caller.place,
-        arrived,
+        place: Some(caller.place),
+        arrived: post.arrived,
+        agent,
+        outbox: post.outbox,
     };
-    Ok(match call::call(gateway, &asked).await {
+    Ok(answered(gateway, call::call(gateway, &asked).await, caller.place, era, id))
+}
+
+async fn other_call(
+    gateway: &Rc<Gateway>,
+    post: &Post<'_>,
+    received: &Received<'_>,
+    agent: Option<&Rc<Agent>>,
+    method: Method,
+) -> Result<Response<Body>, Problem> {
+    let Received { params, meta, era, id, .. } = *received;
+    let payload = Method::payload(params)?;
+    let name = method.mirrored(params);
+    let caller = Caller::identify(params, meta, post.headers, post.connection, era)?;
+    let asked = Asked {
+        id,
+        era,
+        method: method.name,
+        target: Target::Other { action: method.action, kind: ObjectKind::Server, server: usize::MAX, id: "" },
+        payload: &payload,
+        forward: &caller.forward,
+        name: name.as_deref(),
+        capabilities: era::client_capabilities(meta),
+        round: Round::of(params).filter(|_| era == Era::Modern),
+        session: &caller.session,
+        workflow_id: &caller.workflow_id,
+        place: method.has_receipt().then_some(caller.place),
+        arrived: post.arrived,
+        agent,
+        outbox: post.outbox,
+    };
+    let done = methods::serve(gateway, method, params, asked).await?;
+    Ok(answered(gateway, done, caller.place, era, id))
+}
+
+fn answered(gateway: &Gateway, answered: Answered, place: Place, era: Era, id: &RawValue) -> Response<Body> {
+    match answered {
         Answered::Result(text) => result(id, &text),
-        Answered::UpstreamError(error) => http::json(StatusCode::OK, envelope::failure(Some(id), &error)),
-        Answered::Refused(refusal) => refused_call(gateway, &refusal, caller.place, id),
-    })
+        Answered::UpstreamError(error, status) => {
+            // The modern era says some errors with the status too; in a session of the legacy one it would end the session.
+            let status = StatusCode::from_u16(status).ok().filter(|_| era == Era::Modern).unwrap_or(StatusCode::OK);
+            http::json(status, envelope::failure(Some(id), &error))
+        }
+        Answered::Refused(refusal) => refused_call(gateway, &refusal, place, id),
+    }
 }
 
 fn members_of<'a>(request: &Request<'a>) -> Result<Members<'a>, Problem> {
@@ -165,49 +300,4 @@ fn arguments_of(params: &Members<'_>) -> Result<Json, Problem> {
 
 fn result(id: &RawValue, result: &str) -> Response<Body> {
     http::json(StatusCode::OK, envelope::success(id.get(), result))
-}
-
-/// A request that was not admitted.
-fn refuse(problem: &Problem, id: Option<&RawValue>) -> Response<Body> {
-    let mut message = String::new();
-    push_string(&mut message, &format!("{}: {}", problem.code.message(), problem.detail));
-    let error = format!(
-        "{{\"code\":{},\"message\":{message},\"data\":{{\"error_code\":\"{}\"}}}}",
-        problem.code.rpc(),
-        problem.code.name()
-    );
-    http::json(problem.code.status(), envelope::failure(id, &error))
-}
-
-/// A request whose body was not read.
-pub fn refuse_request(code: Code) -> Response<Body> {
-    refuse(&Problem::new(code, "nothing was forwarded"), None)
-}
-
-/// A call that was refused. MCP clients get HTTP 200: some drop the whole session on any other status.
-fn refused_call(gateway: &Gateway, refusal: &Refusal, place: Place, id: &RawValue) -> Response<Body> {
-    let mut data = String::from("{");
-    push_text(&mut data, "error_code", refusal.code.name());
-    if let Some(call_id) = &refusal.call_id {
-        push_text(&mut data, "call_id", call_id);
-    }
-    if let Some(decision) = refusal.decision {
-        push_text(&mut data, "decision", decision.as_str());
-    }
-    if let Some((entry, batch)) = &refusal.recorded {
-        push_text(&mut data, "audit_entry_hash", &entry.hex());
-        push_text(&mut data, "boot_id", &gateway.boot.id_hex);
-        push_member(&mut data, "batch", &batch.to_string());
-    }
-    if !refusal.advice.is_empty() {
-        push_member(&mut data, "advice", &receipt::advice(&refusal.advice));
-    }
-    data.push('}');
-    let error =
-        format!("{{\"code\":{},\"message\":\"{}\",\"data\":{data}}}", refusal.code.rpc(), refusal.code.message());
-    let status = match place {
-        Place::Seed => refusal.code.status(),
-        Place::Meta => StatusCode::OK,
-    };
-    http::json(status, envelope::failure(Some(id), &error))
 }

@@ -1,6 +1,7 @@
 //! The receipt of a call, spliced into the tool server's own bytes.
 
 use claim::Digest;
+use serde_json::value::RawValue;
 
 use super::members::{Members, push_member, push_received, push_string, push_text};
 
@@ -96,6 +97,7 @@ pub enum Place {
 #[derive(Debug)]
 pub struct Clean<'a> {
     text: &'a str,
+    members: Members<'a>,
     /// Byte offset just before the closing brace of an existing `_meta` object, and whether it is empty.
     meta: Option<(usize, bool)>,
     empty: bool,
@@ -138,7 +140,7 @@ pub fn inspect(result: &str) -> Result<Clean<'_>, Unclean> {
         Some(_) => return Err(Unclean::MetaNotAnObject),
     };
     let empty = members.iter().next().is_none();
-    Ok(Clean { text, meta, empty })
+    Ok(Clean { text, members, meta, empty })
 }
 
 /// `_cmcp` or `io.cmcp/...` in any case, with any white space around it.
@@ -148,9 +150,26 @@ fn is_ours(key: &str) -> bool {
     key.eq_ignore_ascii_case(SEED_KEY) || prefix.eq_ignore_ascii_case(META_PREFIX)
 }
 
-impl Clean<'_> {
-    /// The tool server's bytes with the receipt in its place; every other byte is the tool server's.
-    pub fn splice(&self, place: Place, receipt: &str) -> String {
+impl<'a> Clean<'a> {
+    /// The value of a member.
+    pub fn find(&self, name: &str) -> Option<&'a RawValue> {
+        self.members.find(name)
+    }
+
+    /// Whether there is such a member.
+    pub fn has(&self, name: &str) -> bool {
+        self.find(name).is_some()
+    }
+
+    /// The tool server's bytes with these members added.
+    pub fn with(&self, members: &[(&'static str, &'static str)]) -> String {
+        let mut text = self.text.to_owned();
+        append(&mut text, self.empty, members);
+        text
+    }
+
+    /// The tool server's bytes with the receipt in its place and these members added; every other byte is the tool server's.
+    pub fn splice(&self, place: Place, receipt: &str, members: &[(&'static str, &'static str)]) -> String {
         let (at, empty, member) = match (place, self.meta) {
             (Place::Seed, _) => (self.text.len() - 1, self.empty, format!("\"{SEED_KEY}\":{receipt}")),
             (Place::Meta, Some((at, empty))) => (at, empty, format!("\"{META_KEY}\":{receipt}")),
@@ -164,8 +183,23 @@ impl Clean<'_> {
         }
         text.push_str(&member);
         text.push_str(after);
+        append(&mut text, false, members);
         text
     }
+}
+
+/// Appends members to the text of an object.
+fn append(object: &mut String, empty: bool, members: &[(&'static str, &'static str)]) {
+    if members.is_empty() {
+        return;
+    }
+    object.pop();
+    if !empty {
+        object.push(',');
+    }
+    let members: Vec<String> = members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+    object.push_str(&members.join(","));
+    object.push('}');
 }
 
 #[cfg(test)]
@@ -176,12 +210,22 @@ mod tests {
 
     #[test]
     fn the_receipt_goes_beside_or_into_meta() {
-        let splice = |result: &str, place| inspect(result).unwrap().splice(place, "R");
+        let splice = |result: &str, place| inspect(result).unwrap().splice(place, "R", &[]);
         assert_eq!(splice("{}", Place::Seed), r#"{"_cmcp":R}"#);
         assert_eq!(splice(r#"{"a": 1 }"#, Place::Seed), r#"{"a": 1 ,"_cmcp":R}"#);
         assert_eq!(splice(r#"{"a":1}"#, Place::Meta), r#"{"a":1,"_meta":{"io.cmcp/receipt":R}}"#);
         assert_eq!(splice(r#"{"_meta":{ },"a":1}"#, Place::Meta), r#"{"_meta":{ "io.cmcp/receipt":R},"a":1}"#);
         assert_eq!(splice(r#"{"_meta":{"x":1},"a":1}"#, Place::Meta), r#"{"_meta":{"x":1,"io.cmcp/receipt":R},"a":1}"#);
+    }
+
+    #[test]
+    fn members_are_added_at_the_end() {
+        let add = [("resultType", "\"complete\""), ("ttlMs", "0")];
+        assert_eq!(inspect("{ }").unwrap().with(&add), r#"{ "resultType":"complete","ttlMs":0}"#);
+        assert_eq!(
+            inspect(r#"{"a":1}"#).unwrap().splice(Place::Meta, "R", &add),
+            r#"{"a":1,"_meta":{"io.cmcp/receipt":R},"resultType":"complete","ttlMs":0}"#
+        );
     }
 
     #[test]
@@ -221,7 +265,7 @@ mod tests {
             if meta { value["_meta"] = serde_json::json!({"k": 1}); }
             let text = value.to_string();
             for place in [Place::Seed, Place::Meta] {
-                let spliced = inspect(&text).unwrap().splice(place, "{\"call_id\":\"c\"}");
+                let spliced = inspect(&text).unwrap().splice(place, "{\"call_id\":\"c\"}", &[]);
                 let mut after: serde_json::Value = serde_json::from_str(&spliced).unwrap();
                 let object = after.as_object_mut().unwrap();
                 match place {

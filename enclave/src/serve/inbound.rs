@@ -7,9 +7,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::Response;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::task::spawn_local;
 
@@ -17,6 +18,8 @@ use super::routes;
 use crate::gateway::Gateway;
 use crate::http::Body;
 use crate::limits;
+use crate::mcp;
+use crate::mcp::outbox::{self, Outbox};
 use crate::transport::BoxStream;
 
 /// What belongs to a connection: the session of a caller that names none.
@@ -37,24 +40,41 @@ pub(super) async fn serve(gateway: Rc<Gateway>, stream: BoxStream) {
         .max_headers(limits.max_headers)
         .max_buf_size(limits::MAX_HEAD_BYTES)
         .half_close(false);
-    let service =
-        service_fn(|request| Ongoing(Some(Box::pin(routes::serve(gateway.clone(), connection.clone(), request)))));
+    let service = service_fn(|request: Request<Incoming>| {
+        let outbox = Outbox::new(mcp::accepts_streams(request.headers()));
+        let request = routes::serve(gateway.clone(), connection.clone(), request, outbox.clone());
+        Ongoing { request: Some(Box::pin(request)), outbox }
+    });
     let _ = server.serve_connection(TokioIo::new(stream), service).await;
 }
 
-/// A request that is being served, as part of its connection's task. When the agent hangs up, it goes on in a task of its
-/// own: a call reaches its terminal entry whatever happens. After a panic there is nothing left to go on with, and the
-/// connection ends.
-struct Ongoing<F: Future<Output = Response<Body>> + 'static>(Option<Pin<Box<F>>>);
+/// A request that is being served, as part of its connection's task. When it has messages before its answer, or the agent
+/// hangs up, it goes on in a task of its own: a call reaches its terminal entry whatever happens. After a panic there is
+/// nothing left to go on with, and the connection ends.
+struct Ongoing<F: Future<Output = Response<Body>> + 'static> {
+    request: Option<Pin<Box<F>>>,
+    outbox: Rc<Outbox>,
+}
 
 impl<F: Future<Output = Response<Body>>> Future for Ongoing<F> {
     type Output = Result<Response<Body>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(mut request) = self.0.take() else { return Poll::Pending };
+        let Some(mut request) = self.request.take() else { return Poll::Pending };
         let polled = request.as_mut().poll(context);
+        if let Some(stream) = self.outbox.take_stream() {
+            let outbox = self.outbox.clone();
+            spawn_local(async move {
+                let answer = match polled {
+                    Poll::Ready(answer) => answer,
+                    Poll::Pending => request.await,
+                };
+                outbox.finish(answer).await;
+            });
+            return Poll::Ready(Ok(outbox::response(stream)));
+        }
         if polled.is_pending() {
-            self.0 = Some(request);
+            self.request = Some(request);
         }
         polled.map(Ok)
     }
@@ -62,7 +82,8 @@ impl<F: Future<Output = Response<Body>>> Future for Ongoing<F> {
 
 impl<F: Future<Output = Response<Body>> + 'static> Drop for Ongoing<F> {
     fn drop(&mut self) {
-        if let Some(request) = self.0.take() {
+        if let Some(request) = self.request.take() {
+            self.outbox.hang_up();
             spawn_local(request);
         }
     }

@@ -14,13 +14,16 @@ use crate::claims;
 use crate::error::Code;
 use crate::gateway::Gateway;
 use crate::http::{self, Body, BodyError};
-use crate::mcp;
-use crate::mcp::members::push_string;
+use crate::mcp::era::Era;
+use crate::mcp::members::{Members, push_string};
+use crate::mcp::outbox::Outbox;
+use crate::mcp::{self, Post};
 use crate::session::Find;
 
 /// Every endpoint, for the documentation and the tests: method, path, what it does.
 pub const ENDPOINTS: &[(&str, &str, &str)] = &[
-    ("POST", "/mcp", "JSON-RPC 2.0: initialize, ping, tools/list, tools/call, notifications"),
+    ("POST", "/mcp", "the Model Context Protocol, 2026-07-28 and 2024-11-05 to 2025-11-25"),
+    ("GET", "/mcp", "event stream of the MCP session of header Mcp-Session-Id"),
     ("DELETE", "/mcp", "end the MCP session of header Mcp-Session-Id"),
     ("GET", "/health", "the process serves"),
     ("GET", "/readyz", "calls would be admitted: the audit store answers"),
@@ -38,6 +41,7 @@ pub(super) async fn serve(
     gateway: Rc<Gateway>,
     connection: Rc<Connection>,
     request: Request<Incoming>,
+    outbox: Rc<Outbox>,
 ) -> Response<Body> {
     let arrived = Instant::now();
     if !same_origin(request.headers()) {
@@ -45,7 +49,7 @@ pub(super) async fn serve(
     }
     let path = request.uri().path().to_owned();
     if path == "/mcp" {
-        return mcp_endpoint(gateway, connection, request, arrived).await;
+        return mcp_endpoint(gateway, connection, request, arrived, outbox).await;
     }
     let query = request.uri().query().unwrap_or_default().to_owned();
     let (method, wanted) = (request.method().clone(), route(&path));
@@ -56,7 +60,7 @@ pub(super) async fn serve(
     let answer = match route {
         Route::Health => Ok(http::json(StatusCode::OK, r#"{"status":"ok"}"#)),
         Route::Ready => ready(&gateway),
-        Route::Tools => Ok(http::json(StatusCode::OK, mcp::tools::list(&gateway.catalog))),
+        Route::Tools => tools(&gateway),
         Route::Claim(id) => claim(&gateway, id).await,
         Route::Close(id) => close(&gateway, id).await,
         Route::Record(id) => record(&gateway, id, &query).await,
@@ -102,6 +106,12 @@ fn ready(gateway: &Gateway) -> Answer {
         return Err((Code::AuditUnavailable, None));
     }
     Ok(http::json(StatusCode::OK, r#"{"status":"ready"}"#))
+}
+
+fn tools(gateway: &Gateway) -> Answer {
+    let none = Members::default();
+    let list = mcp::hello::tools(gateway, &none, Era::Legacy).map_err(|problem| (problem.code, None))?;
+    Ok(http::json(StatusCode::OK, list))
 }
 
 fn find(gateway: &Gateway, id: &str) -> Result<Find, (Code, Option<String>)> {
@@ -159,11 +169,13 @@ async fn mcp_endpoint(
     connection: Rc<Connection>,
     request: Request<Incoming>,
     arrived: Instant,
+    outbox: Rc<Outbox>,
 ) -> Response<Body> {
     let (head, body) = request.into_parts();
     match head.method {
         Method::POST => {}
         Method::DELETE => return mcp::end_session(&gateway, &head.headers).await,
+        Method::GET if head.headers.contains_key(mcp::SESSION_HEADER) => return mcp::stream(&gateway, &head.headers),
         _ => return not_allowed("POST, DELETE"),
     }
     let limits = &gateway.config.limits;
@@ -176,7 +188,9 @@ async fn mcp_endpoint(
             Ok(Err(BodyError::Broken(_))) => return mcp::refuse_request(Code::ParseError),
             Err(_) => return mcp::refuse_request(Code::SlowRequest),
         };
-    mcp::serve(&gateway, &connection.session_id, &head.headers, bytes, arrived).await
+    let connection = &connection.session_id;
+    let post = Post { headers: &head.headers, body: &bytes, arrived, connection, outbox: &outbox };
+    mcp::serve(&gateway, &post).await
 }
 
 /// A browser says where its page comes from; only pages of this machine may speak to a gateway without authentication

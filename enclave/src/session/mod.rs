@@ -5,7 +5,8 @@
 mod summary;
 mod table;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
 use std::time::Instant;
 
 use claim::Digest;
@@ -16,6 +17,8 @@ pub use self::summary::{Boundary, Outcome, Summary};
 pub use self::table::{Closed, Find, Sessions};
 use crate::audit::Ticket;
 use crate::labels::Labels;
+use crate::mcp::agent::Agent;
+use crate::mcp::rounds::Rounds;
 
 /// Where a session's id came from; all but the gateway's own are the caller's word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +54,8 @@ pub struct Session {
     pub number: u64,
     /// The id that the caller knows.
     pub id: String,
+    /// The MCP session that `initialize` opened, if that is what this is.
+    pub agent: OnceCell<Rc<Agent>>,
     /// Everything that changes.
     pub state: RefCell<State>,
     /// Calls that are between their decision and their terminal entry.
@@ -66,6 +71,8 @@ pub struct State {
     pub labels: Labels,
     /// Totals for the claim.
     pub summary: Summary,
+    /// Calls that want input.
+    pub rounds: Rounds,
     /// First batch of the boot log that holds a record of the session.
     first_batch: Option<u64>,
     /// The last record's ticket.
@@ -102,6 +109,7 @@ impl Session {
             chain: Chain::default(),
             labels: Labels::PUBLIC,
             summary: Summary::default(),
+            rounds: Rounds::default(),
             first_batch: None,
             last: None,
             claim: None,
@@ -110,7 +118,14 @@ impl Session {
             ended: false,
             halted: false,
         };
-        Self { number, id, state: RefCell::new(state), in_flight: Cell::new(0), quiet: Notify::new() }
+        Self {
+            number,
+            id,
+            agent: OnceCell::new(),
+            state: RefCell::new(state),
+            in_flight: Cell::new(0),
+            quiet: Notify::new(),
+        }
     }
 
     /// A call begins.

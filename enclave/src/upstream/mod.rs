@@ -4,22 +4,26 @@
 
 pub mod http1;
 
+mod dialect;
+mod exchange;
+mod link;
 mod pool;
 mod sse;
 
-use std::time::Duration;
+use std::cell::RefCell;
+use std::rc::Rc;
 
-use bytes::Bytes;
-use serde_json::value::RawValue;
-use tokio::time::timeout;
+use tokio::sync::OnceCell;
 
-use self::http1::{Error, Head, Method};
-use self::pool::{Lease, Pool};
-use crate::catalog::{Catalog, Server};
+use self::http1::Error;
+use self::pool::Pool;
+use crate::catalog::Catalog;
 use crate::error::Code;
-use crate::http::Whole;
-use crate::mcp::envelope::parse_answer;
 use crate::transport::Callback;
+
+pub use self::dialect::{Client, Dialect, NOBODY, Outgoing, approved, client_info};
+pub use self::exchange::Exchange;
+pub use self::link::Link;
 
 /// Why a tool server gave no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,93 +32,63 @@ pub struct Fault {
     pub code: Code,
     /// For the audit entry.
     pub detail: String,
+    /// Whether the request was sent: then it may have run.
+    pub sent: bool,
 }
 
 impl Fault {
     pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into() }
+        Self { code, detail: detail.into(), sent: code != Code::UpstreamUnavailable }
+    }
+
+    /// The same, when what failed came before the request.
+    pub(crate) fn before_the_call(self) -> Self {
+        Self { detail: format!("before the request: {}", self.detail), sent: false, ..self }
     }
 }
 
 /// All tool servers of the catalog.
 pub struct Upstreams {
     pools: Vec<Pool>,
-    timeout: Duration,
+    /// By server: the link that everybody without a session of their own uses.
+    shared: Vec<RefCell<Rc<OnceCell<Rc<Link>>>>>,
     max_response: usize,
 }
 
 impl Upstreams {
-    /// One pool per distinct tool server url.
+    /// One pool for each server of the catalog.
     pub fn new(catalog: &Catalog, callback: &Callback, limits: &crate::config::Limits) -> Self {
         let connections = limits.upstream_connections_per_server;
-        let mut pools: Vec<Pool> = Vec::new();
-        for tool in catalog.tools() {
-            if !pools.iter().any(|pool| pool.serves(&tool.server)) {
-                pools.push(Pool::new(&tool.server, callback.clone(), connections));
-            }
-        }
+        let pool = |server| Pool::new(server, callback.clone(), connections);
         Self {
-            pools,
-            timeout: Duration::from_millis(limits.upstream_timeout_ms),
+            pools: catalog.servers().iter().map(pool).collect(),
+            shared: catalog.servers().iter().map(|_| RefCell::default()).collect(),
             max_response: limits.max_response_bytes,
         }
     }
 
-    /// Sends a JSON-RPC request and returns the bytes of the JSON-RPC answer to it.
+    fn pool(&self, server: usize) -> Result<&Pool, Fault> {
+        self.pools.get(server).ok_or_else(|| Fault::new(Code::Internal, "tool server without a pool"))
+    }
+
+    /// The link for requests that no legacy session of an agent stands behind.
     ///
     /// # Errors
-    /// [`Code::UpstreamUnavailable`] only when the request was not sent.
-    pub async fn call(&self, server: &Server, body: String, id: &RawValue) -> Result<Bytes, Fault> {
-        let pool = self
-            .pools
-            .iter()
-            .find(|pool| pool.serves(server))
-            .ok_or_else(|| Fault::new(Code::Internal, "tool server without a pool"))?;
-        match timeout(self.timeout, self.exchange(pool, body.as_bytes(), id)).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                Err(Fault::new(Code::UpstreamTimeout, format!("no answer within {} ms", self.timeout.as_millis())))
-            }
-        }
+    /// As [`Upstreams::link`].
+    pub async fn shared(&self, server: usize) -> Result<Rc<Link>, Fault> {
+        let place = self.shared.get(server).ok_or_else(|| Fault::new(Code::Internal, "no such tool server"))?;
+        let cell = place.borrow().clone();
+        cell.get_or_try_init(|| async { self.link(server, &NOBODY).await.map(Rc::new) }).await.cloned()
     }
 
-    async fn exchange(&self, pool: &Pool, body: &[u8], id: &RawValue) -> Result<Bytes, Fault> {
-        let (head, mut lease) = pool.send(Method::Post, &FIELDS, body).await?;
-        let answer = self.answer(&head, &mut lease, id).await?;
-        lease.give_back();
-        Ok(answer)
-    }
-
-    async fn answer(&self, head: &Head, lease: &mut Lease<'_>, id: &RawValue) -> Result<Bytes, Fault> {
-        let content_type = head.field("content-type").unwrap_or_default();
-        let media_type = content_type.split(';').next().unwrap_or_default().trim();
-        if media_type.eq_ignore_ascii_case("text/event-stream") && head.status == 200 {
-            return sse::answer(lease, self.max_response, id).await;
-        }
-        let bytes = collect(lease, self.max_response).await?;
-        let is_json = media_type.eq_ignore_ascii_case("application/json");
-        // Servers answer JSON-RPC errors with 4xx and 5xx too; those are answers when they are JSON-RPC.
-        if is_json && (matches!(head.status, 200..=299) || matches!(parse_answer(&bytes, id), Ok(Some(_)))) {
-            return Ok(bytes);
-        }
-        Err(Fault::new(Code::UpstreamInvalid, format!("HTTP {} with a {media_type:?} body", head.status)))
-    }
-}
-
-/// Header fields of every request, besides those that HTTP asks for.
-const FIELDS: [(&str, &str); 2] =
-    [("content-type", "application/json"), ("accept", "application/json, text/event-stream")];
-
-/// The whole body of an answer.
-async fn collect(lease: &mut Lease<'_>, cap: usize) -> Result<Bytes, Fault> {
-    let too_large = || Fault::new(Code::UpstreamTooLarge, format!("answer is over {cap} bytes"));
-    let mut whole = Whole::new(cap, lease.announced()).ok_or_else(too_large)?;
-    while let Some(piece) = lease.chunk().await.map_err(|error| fault("answer", &error))? {
-        if !whole.push(piece) {
-            return Err(too_large());
+    /// Forgets a shared link whose session has ended.
+    pub fn forget(&self, link: &Rc<Link>) {
+        let Some(place) = self.shared.get(link.server) else { return };
+        let current = place.borrow().get().is_some_and(|current| Rc::ptr_eq(current, link));
+        if current {
+            place.replace(Rc::default());
         }
     }
-    Ok(whole.bytes())
 }
 
 /// What an error of HTTP means for the call. `part` is what broke off.

@@ -14,11 +14,24 @@ use crate::error::Code;
 use crate::limits;
 use crate::transport::{BoxStream, Callback};
 
+/// How long a connection is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// For one call.
+    Call,
+    /// For a message to a server that works on a call: calls that wait for it must not keep it waiting.
+    Message,
+    /// Until an agent has heard enough.
+    Stream,
+}
+
 pub(super) struct Pool {
     server: Server,
     authority: String,
     callback: Callback,
     permits: Semaphore,
+    messages: Semaphore,
+    streams: Semaphore,
     idle: RefCell<Vec<Connection<BoxStream>>>,
 }
 
@@ -53,12 +66,10 @@ impl Pool {
             authority: server.endpoint.authority(),
             callback,
             permits: Semaphore::new(connections),
+            messages: Semaphore::new(connections),
+            streams: Semaphore::new(connections),
             idle: RefCell::default(),
         }
-    }
-
-    pub(super) fn serves(&self, server: &Server) -> bool {
-        self.server.endpoint == server.endpoint
     }
 
     /// Sends a request over an idle connection, or a new one, and reads the head of the answer. A request is repeated only
@@ -68,12 +79,12 @@ impl Pool {
         method: Method,
         fields: &[(&str, &str)],
         body: &[u8],
+        hold: Hold,
     ) -> Result<(Head, Lease<'_>), Fault> {
         let fields = [("host", self.authority.as_str())].into_iter().chain(fields.iter().copied());
         let request = http1::request(method, &self.server.endpoint.target, fields, body);
         let request = request.map_err(|error| fault("request", &error))?;
-        let permit =
-            self.permits.acquire().await.map_err(|_| Fault::new(Code::Internal, "connection pool was closed"))?;
+        let permit = self.permit(hold).await?;
         loop {
             let (connection, fresh) = match self.idle().await {
                 Some(connection) => (connection, false),
@@ -85,6 +96,19 @@ impl Pool {
                 Err(error) => return Err(fault("connection", &error)),
             }
         }
+    }
+
+    /// Calls wait for each other; a stream that would have to wait is refused, for those before it may never end.
+    async fn permit(&self, hold: Hold) -> Result<SemaphorePermit<'_>, Fault> {
+        let permits = match hold {
+            Hold::Call => &self.permits,
+            Hold::Message => &self.messages,
+            Hold::Stream => {
+                let full = "limits.upstream_connections_per_server event streams are open";
+                return self.streams.try_acquire().map_err(|_| Fault::new(Code::UpstreamUnavailable, full));
+            }
+        };
+        permits.acquire().await.map_err(|_| Fault::new(Code::Internal, "connection pool was closed"))
     }
 
     /// The connection that was used last and is still good; those that are not are closed.

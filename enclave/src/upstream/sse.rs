@@ -1,55 +1,22 @@
-//! Answers as an event stream (WHATWG HTML, "Server-sent events"): events pass until the answer to our request.
+//! Event streams (WHATWG HTML, "Server-sent events"), as far as MCP uses them.
 
 use bytes::{Bytes, BytesMut};
-use serde_json::value::RawValue;
-use tokio::time::timeout;
-
-use super::pool::Lease;
-use super::{Fault, fault};
-use crate::error::Code;
-use crate::limits;
-use crate::mcp::envelope::parse_answer;
-
-/// Reads events until one is the answer; at most `cap` bytes in all.
-pub(super) async fn answer(lease: &mut Lease<'_>, cap: usize, id: &RawValue) -> Result<Bytes, Fault> {
-    let mut parser = Parser::default();
-    let mut read = 0_usize;
-    loop {
-        let data = timeout(limits::MAX_UPSTREAM_IDLE, lease.chunk())
-            .await
-            .map_err(|_| Fault::new(Code::UpstreamTimeout, "event stream went silent"))?
-            .map_err(|error| fault("event stream", &error))?
-            .ok_or_else(|| Fault::new(Code::UpstreamInvalid, "event stream ended without the answer"))?;
-        read = read.saturating_add(data.len());
-        if read > cap {
-            return Err(Fault::new(Code::UpstreamTooLarge, format!("event stream is over {cap} bytes")));
-        }
-        parser.push(&data);
-        while let Some(event) = parser.next_event() {
-            match parse_answer(&event, id) {
-                Ok(Some(_)) => return Ok(event),
-                Ok(None) => {}
-                Err(text) => return Err(Fault::new(Code::UpstreamInvalid, text)),
-            }
-        }
-    }
-}
 
 /// Splits a byte stream into the data of its events.
 #[derive(Default)]
-struct Parser {
+pub(super) struct Parser {
     buffer: BytesMut,
     data: Option<BytesMut>,
     after_cr: bool,
 }
 
 impl Parser {
-    fn push(&mut self, bytes: &[u8]) {
+    pub(super) fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
     /// The data of the next event that has any.
-    fn next_event(&mut self) -> Option<Bytes> {
+    pub(super) fn next_event(&mut self) -> Option<Bytes> {
         while let Some(line) = self.next_line() {
             if line.is_empty() {
                 if let Some(data) = self.data.take().filter(|data| !data.is_empty()) {

@@ -14,6 +14,7 @@ mod lifecycle;
 mod mcp;
 mod quickstart;
 mod sessions;
+mod shapes;
 mod tamper;
 
 use serde_json::Value;

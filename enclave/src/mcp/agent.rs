@@ -1,0 +1,261 @@
+//! A legacy agent's MCP session: what `initialize` opened, and what is under way in it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::rc::{Rc, Weak};
+
+use tokio::sync::{Notify, OnceCell};
+use tokio::task::spawn_local;
+use tokio::time::sleep;
+
+use super::ask::Waiting;
+use super::envelope::{Message, parse_incoming};
+use super::era::Era;
+use super::members::Members;
+use super::outbox::Outbox;
+use super::{ask, wait};
+use crate::error::Code;
+use crate::gateway::Gateway;
+use crate::limits;
+use crate::session::{Session, Source};
+use crate::upstream::{Client, Exchange, Fault, Link, approved};
+
+/// What `initialize` opened.
+pub struct Agent {
+    /// The session's id.
+    pub session_id: String,
+    /// What the agent can be asked, as received.
+    pub capabilities: String,
+    /// By tool server.
+    links: RefCell<BTreeMap<usize, Rc<OnceCell<Rc<Link>>>>>,
+    /// What tool servers asked of the agent, by the id that the agent was given.
+    waiting: RefCell<HashMap<u64, Box<Waiting>>>,
+    next_id: Cell<u64>,
+    /// Calls under way, by their id as received.
+    in_flight: RefCell<HashMap<String, Rc<Notify>>>,
+    /// The stream that the agent opened with GET.
+    stream: RefCell<Option<Rc<Outbox>>>,
+}
+
+/// A call under way; dropped, it cannot be cancelled any more.
+pub struct InFlight {
+    agent: Rc<Agent>,
+    id: String,
+    cancelled: Rc<Notify>,
+}
+
+impl InFlight {
+    /// Notified once when the agent cancels the call.
+    pub fn cancelled(&self) -> Rc<Notify> {
+        self.cancelled.clone()
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let mut calls = self.agent.in_flight.borrow_mut();
+        if calls.get(&self.id).is_some_and(|current| Rc::ptr_eq(current, &self.cancelled)) {
+            calls.remove(&self.id);
+        }
+    }
+}
+
+impl Agent {
+    /// The agent of this session, with these `capabilities`.
+    pub fn new(session_id: String, capabilities: String) -> Rc<Self> {
+        Rc::new(Self {
+            session_id,
+            capabilities,
+            links: RefCell::default(),
+            waiting: RefCell::default(),
+            next_id: Cell::new(0),
+            in_flight: RefCell::default(),
+            stream: RefCell::default(),
+        })
+    }
+
+    /// Whether the agent can be asked this.
+    pub fn can(&self, capability: &str) -> bool {
+        Members::parse(&self.capabilities).is_ok_and(|members| members.find(capability).is_some())
+    }
+
+    /// The link to a tool server, opened when first needed.
+    ///
+    /// # Errors
+    /// What the server or the host did instead; the next caller tries again.
+    pub async fn link(self: &Rc<Self>, gateway: &Rc<Gateway>, server: usize) -> Result<Rc<Link>, Fault> {
+        let cell = self.links.borrow_mut().entry(server).or_default().clone();
+        let opened = cell.get_or_try_init(|| async {
+            let entry = gateway.catalog.servers().get(server);
+            let entry = entry.ok_or_else(|| Fault::new(Code::Internal, "no such tool server"))?;
+            let capabilities = approved(entry, &self.capabilities);
+            let client = Client { era: Era::Legacy, capabilities: &capabilities };
+            let link = Rc::new(gateway.upstreams.link(server, &client).await?);
+            if let Some(stream) = self.stream.borrow().as_ref() {
+                spawn_local(hear(gateway.clone(), Rc::downgrade(self), stream.clone(), link.clone()));
+            }
+            Ok(link)
+        });
+        opened.await.cloned()
+    }
+
+    /// Forgets a link whose session has ended.
+    pub fn forget(&self, link: &Rc<Link>) {
+        let mut links = self.links.borrow_mut();
+        if links.get(&link.server).and_then(|cell| cell.get()).is_some_and(|current| Rc::ptr_eq(current, link)) {
+            links.remove(&link.server);
+        }
+    }
+
+    /// The links that are open.
+    pub fn links(&self) -> Vec<Rc<Link>> {
+        self.links.borrow().values().filter_map(|cell| cell.get().cloned()).collect()
+    }
+
+    /// A call begins; its id is as received.
+    pub fn begin(agent: &Rc<Self>, id: &str) -> InFlight {
+        let cancelled = Rc::new(Notify::new());
+        agent.in_flight.borrow_mut().insert(id.to_owned(), cancelled.clone());
+        InFlight { agent: agent.clone(), id: id.to_owned(), cancelled }
+    }
+
+    /// The agent cancels the call of this id, if it is still under way.
+    pub fn cancel(&self, id: &str) {
+        if let Some(call) = self.in_flight.borrow().get(id) {
+            call.notify_one();
+        }
+    }
+
+    /// Remembers what a tool server asked; the id is for the agent. Too much that waits already is given back.
+    pub(super) fn wait(&self, waiting: Box<Waiting>) -> Result<u64, Box<Waiting>> {
+        let mut all = self.waiting.borrow_mut();
+        if all.len() >= limits::MAX_ASKED {
+            return Err(waiting);
+        }
+        self.next_id.set(self.next_id.get().wrapping_add(1));
+        all.insert(self.next_id.get(), waiting);
+        Ok(self.next_id.get())
+    }
+
+    /// Takes back what waits under this id.
+    pub(super) fn take(&self, id: u64) -> Option<Box<Waiting>> {
+        self.waiting.borrow_mut().remove(&id)
+    }
+
+    /// A call has ended: what its tool server asked during it will not be answered.
+    pub(super) async fn abandon(&self, gateway: &Gateway, call_id: &str) {
+        let over = |waiting: &Waiting| waiting.during.as_deref() == Some(call_id);
+        let over: Vec<u64> = self.waiting.borrow().iter().filter(|(_, asked)| over(asked)).map(|(id, _)| *id).collect();
+        for id in over {
+            if let Some(waiting) = self.take(id) {
+                ask::give_up(gateway, waiting, "the call ended before the agent answered").await;
+            }
+        }
+    }
+
+    /// Opens the stream of messages that belong to no call.
+    ///
+    /// # Errors
+    /// [`Code::StreamTaken`] when there is one.
+    pub fn open_stream(self: &Rc<Self>, gateway: &Rc<Gateway>, session: &Rc<Session>) -> Result<Rc<Outbox>, Code> {
+        let mut place = self.stream.borrow_mut();
+        if place.as_ref().is_some_and(|stream| !stream.is_gone()) {
+            return Err(Code::StreamTaken);
+        }
+        let stream = Outbox::new(true);
+        stream.open();
+        *place = Some(stream.clone());
+        drop(place);
+        spawn_local(keep(gateway.clone(), Rc::downgrade(session), stream.clone()));
+        for link in self.links() {
+            spawn_local(hear(gateway.clone(), Rc::downgrade(self), stream.clone(), link));
+        }
+        Ok(stream)
+    }
+
+    /// The session ends: whatever waits is answered, and the tool servers' sessions end too.
+    pub async fn end(&self, gateway: &Rc<Gateway>) {
+        let waiting: Vec<Box<Waiting>> = self.waiting.borrow_mut().drain().map(|(_, waiting)| waiting).collect();
+        for waiting in waiting {
+            ask::give_up(gateway, waiting, "the session ended before the agent answered").await;
+        }
+        for call in self.in_flight.borrow().values() {
+            call.notify_one();
+        }
+        if let Some(stream) = self.stream.borrow_mut().take() {
+            stream.hang_up();
+        }
+        let links = std::mem::take(&mut *self.links.borrow_mut());
+        for link in links.into_values().filter_map(|cell| cell.get().cloned()) {
+            let gateway = gateway.clone();
+            spawn_local(async move { gateway.upstreams.end(&link).await });
+        }
+    }
+}
+
+/// Keeps an agent's stream alive, and its session with it, until either is gone.
+async fn keep(gateway: Rc<Gateway>, session: Weak<Session>, stream: Rc<Outbox>) {
+    loop {
+        tokio::select! {
+            () = stream.gone() => return,
+            () = sleep(limits::KEEP_ALIVE) => {}
+        }
+        match session.upgrade() {
+            Some(session) if !gateway.stopping.get() => session.state.borrow_mut().used = std::time::Instant::now(),
+            _ => return stream.hang_up(),
+        }
+        if stream.keep_alive().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Hears what a tool server says of itself, for as long as the agent listens. A server may close its stream now and then.
+async fn hear(gateway: Rc<Gateway>, agent: Weak<Agent>, stream: Rc<Outbox>, link: Rc<Link>) {
+    while let Ok(Some(exchange)) = gateway.upstreams.listen(&link).await {
+        hear_once(&gateway, &agent, &stream, &link, exchange).await;
+        tokio::select! {
+            () = stream.gone() => return,
+            () = sleep(limits::LISTEN_AGAIN) => {}
+        }
+    }
+}
+
+async fn hear_once(
+    gateway: &Rc<Gateway>,
+    agent: &Weak<Agent>,
+    stream: &Rc<Outbox>,
+    link: &Rc<Link>,
+    mut exchange: Exchange<'_>,
+) {
+    loop {
+        let next = tokio::select! {
+            () = stream.gone() => return,
+            next = exchange.next() => next,
+        };
+        let (Ok(Some(bytes)), Some(agent)) = (next, agent.upgrade()) else { return };
+        exchange.forget_read();
+        let Ok(Message::Request(request)) = parse_incoming(&bytes, "") else { continue };
+        match request.id {
+            None => {
+                let server = gateway.catalog.servers().get(link.server);
+                if server.is_some_and(|server| wait::may_say(server, &request.method)) {
+                    let _ = stream.send(&bytes).await;
+                }
+            }
+            Some(id) => {
+                let asking = ask::Asking {
+                    gateway,
+                    agent: Some(&agent),
+                    outbox: stream,
+                    session: &agent.session_id,
+                    source: Source::McpSession,
+                    workflow_id: "",
+                    call_id: None,
+                    waiting: Rc::default(),
+                };
+                ask::ask(&asking, link, &request, id).await;
+            }
+        }
+    }
+}

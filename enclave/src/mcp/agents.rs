@@ -1,0 +1,84 @@
+//! MCP sessions of the legacy era over HTTP: which agent a request belongs to, its notifications, its stream, its end.
+
+use std::rc::Rc;
+
+use hyper::header::HeaderMap;
+use hyper::{Response, StatusCode};
+use serde_json::value::RawValue;
+
+use super::agent::Agent;
+use super::envelope::{Problem, Request};
+use super::members::Members;
+use super::refusal::refuse;
+use super::{SESSION_HEADER, accepts_streams, outbox};
+use crate::catalog::Capability;
+use crate::claims;
+use crate::error::Code;
+use crate::gateway::Gateway;
+use crate::http::{self, Body};
+use crate::session::Session;
+
+/// The agent whose session the header names. A session id that `initialize` did not give, or that has ended, is answered
+/// 404, upon which clients initialise anew.
+pub(super) fn agent_of(gateway: &Gateway, headers: &HeaderMap) -> Result<Option<Rc<Agent>>, Problem> {
+    let Some(id) = headers.get(SESSION_HEADER) else { return Ok(None) };
+    let session = id.to_str().ok().and_then(|id| gateway.sessions.borrow().open(id));
+    let unknown = || Problem::new(Code::SessionUnknown, "Mcp-Session-Id is not open; initialize again");
+    let session = session.ok_or_else(unknown)?;
+    Ok(session.agent.get().cloned())
+}
+
+/// A notification of an agent. What it cancels ends here too; the rest is for the tool servers that may know of it.
+pub(super) async fn notified(gateway: &Rc<Gateway>, agent: &Rc<Agent>, request: &Request<'_>, params: &Members<'_>) {
+    let capability = match request.method.as_ref() {
+        "notifications/cancelled" => None,
+        "notifications/roots/list_changed" => Some(Capability::Roots),
+        _ => return,
+    };
+    let raw = request.params.map(RawValue::get);
+    for link in agent.links() {
+        let server = gateway.catalog.servers().get(link.server);
+        if server.is_some_and(|server| capability.is_none_or(|capability| server.may(capability))) {
+            let _ = gateway.upstreams.notify(&link, &request.method, raw).await;
+        }
+    }
+    if let (None, Some(id)) = (capability, params.find("requestId")) {
+        agent.cancel(id.get());
+    }
+}
+
+/// Serves GET: the stream of messages that belong to no call of an MCP session.
+pub fn stream(gateway: &Rc<Gateway>, headers: &HeaderMap) -> Response<Body> {
+    let opened = session_of(gateway, headers).and_then(|session| {
+        let agent = session.agent.get().cloned().ok_or(Code::SessionUnknown)?;
+        if !accepts_streams(headers) {
+            return Err(Code::NotAcceptable);
+        }
+        agent.open_stream(gateway, &session)
+    });
+    match opened {
+        Ok(stream) => match stream.take_stream() {
+            Some(stream) => outbox::response(stream),
+            None => refuse(&Problem::new(Code::Internal, "no stream"), None),
+        },
+        Err(code) => refuse(&Problem::new(code, "no event stream"), None),
+    }
+}
+
+fn session_of(gateway: &Gateway, headers: &HeaderMap) -> Result<Rc<Session>, Code> {
+    let id = headers.get(SESSION_HEADER).and_then(|id| id.to_str().ok());
+    id.and_then(|id| gateway.sessions.borrow().open(id)).ok_or(Code::SessionUnknown)
+}
+
+/// Serves DELETE: the MCP session ends, and with it the gateway's session of that name.
+pub async fn end_session(gateway: &Rc<Gateway>, headers: &HeaderMap) -> Response<Body> {
+    let session =
+        headers.get(SESSION_HEADER).and_then(|id| id.to_str().ok()).and_then(|id| gateway.sessions.borrow().open(id));
+    let Some(session) = session else {
+        return refuse(&Problem::new(Code::SessionUnknown, "Mcp-Session-Id is not open"), None);
+    };
+    match claims::close(gateway, &session, "closed by the MCP client").await {
+        Ok(_) => http::empty(StatusCode::NO_CONTENT),
+        Err(code) => refuse(&Problem::new(code, "session could not be closed"), None),
+    }
+}

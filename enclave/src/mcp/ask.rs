@@ -1,0 +1,212 @@
+//! What a tool server asks of an agent: a model's answer, a user's, or the folders it works in.
+//!
+//! Such a request is a call like any other: decided, recorded, and ended by exactly one entry, with the agent's answer as its
+//! outcome. It reaches only an agent that said it can be asked, through a server that the catalog approves of.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Instant;
+
+use claim::Digest;
+use claim::hashes::sorted_ascii_hash;
+use claim::json::{self, Json};
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+use tokio::task::spawn_local;
+use tokio::time::sleep;
+
+use super::about::About;
+use super::agent::Agent;
+use super::envelope::{self, Answer, Request, Response};
+use super::open::{End, OpenCall};
+use super::outbox::Outbox;
+use crate::catalog::Capability;
+use crate::error::Code;
+use crate::gateway::{Gateway, SessionRef};
+use crate::limits;
+use crate::policy::{Action, ObjectKind};
+use crate::session::{Outcome, Source};
+use crate::upstream::Link;
+
+/// What servers may ask: the method, its Cedar action, and the capability that both sides must have.
+pub(super) const METHODS: [(&str, Action, Capability); 3] = [
+    ("sampling/createMessage", Action::Sample, Capability::Sampling),
+    ("elicitation/create", Action::Elicit, Capability::Elicitation),
+    ("roots/list", Action::ListRoots, Capability::Roots),
+];
+
+/// Whose request it is, and the way to the agent.
+pub(super) struct Asking<'a> {
+    pub(super) gateway: &'a Rc<Gateway>,
+    pub(super) agent: Option<&'a Rc<Agent>>,
+    pub(super) outbox: &'a Rc<Outbox>,
+    pub(super) session: &'a str,
+    pub(super) source: Source,
+    pub(super) workflow_id: &'a str,
+    /// The call that the server works on.
+    pub(super) call_id: Option<&'a str>,
+    /// Counts what is asked and not answered.
+    pub(super) waiting: Rc<Cell<u32>>,
+}
+
+/// A request that waits for the agent.
+pub(super) struct Waiting {
+    asker: Asker,
+    open: OpenCall,
+    /// The call that the server works on.
+    pub(super) during: Option<String>,
+    count: Counted,
+}
+
+/// Who gets the agent's answer.
+pub(super) enum Asker {
+    /// A server, to its request of this id.
+    Server(Rc<Link>, String),
+    /// A call of several rounds: the result, or the error.
+    Round(oneshot::Sender<Result<String, String>>),
+}
+
+/// One of what is asked and not answered.
+struct Counted(Rc<Cell<u32>>);
+
+impl Counted {
+    fn one(count: &Rc<Cell<u32>>) -> Self {
+        count.set(count.get().saturating_add(1));
+        Self(count.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+/// Puts a server's request to the agent, or answers it with an error.
+pub(super) async fn ask(asking: &Asking<'_>, link: &Rc<Link>, request: &Request<'_>, id: &RawValue) {
+    let asker = Asker::Server(link.clone(), id.get().to_owned());
+    if request.method == "ping" {
+        return reply(asking.gateway, asker, Ok("{}".to_owned())).await;
+    }
+    let params = request.params.map_or("{}", RawValue::get);
+    put(asking, link.server, &request.method, params, asker).await;
+}
+
+/// Puts what a server wants to the agent. Whatever becomes of it, the asker is answered.
+pub(super) async fn put(asking: &Asking<'_>, server: usize, method: &str, params: &str, asker: Asker) {
+    match admit(asking, server, method, params).await {
+        Ok(admitted) => send(asking, admitted, params, asker).await,
+        Err(text) => refuse(asking.gateway, asker, &text).await,
+    }
+}
+
+/// What is left of a request after its decision.
+struct Admitted<'a> {
+    agent: &'a Rc<Agent>,
+    method: &'static str,
+    open: OpenCall,
+}
+
+async fn admit<'a>(asking: &Asking<'a>, server: usize, method: &str, params: &str) -> Result<Admitted<'a>, String> {
+    let gateway = asking.gateway;
+    let known = METHODS.into_iter().find(|(name, ..)| *name == method);
+    let (method, action, capability) = known.ok_or_else(|| format!("{method:?} is not served"))?;
+    let entry = gateway.catalog.servers().get(server).filter(|entry| entry.may(capability));
+    let entry = entry.ok_or_else(|| format!("the gateway's catalog does not approve of {}", capability.as_str()))?;
+    let agent = asking.agent.filter(|agent| asking.outbox.streams() && agent.can(capability.as_str()));
+    let agent = agent.ok_or_else(|| format!("the agent has no {}", capability.as_str()))?;
+    let payload = json::parse(params.as_bytes()).map_err(|error| format!("params: {error}"))?;
+    let session = SessionRef { id: asking.session.to_owned(), source: asking.source, challenge: None };
+    let hash = sorted_ascii_hash(&payload);
+    let unavailable = |_| "the gateway cannot record the request".to_owned();
+    let mut open = OpenCall::admit(gateway, &session, asking.workflow_id, hash, Instant::now()).map_err(unavailable)?;
+    if let Some(call_id) = asking.call_id {
+        open.note("during", Json::from(call_id));
+    }
+    let about = About::Other { method, action, kind: ObjectKind::Server, server, id: entry.display_name.clone() };
+    if let Err(decision) = open.decide(about, None) {
+        open.denied(decision).await;
+        return Err("the gateway's policy denies it".to_owned());
+    }
+    open.intend().await.map_err(unavailable)?;
+    open.forwarded = true;
+    Ok(Admitted { agent, method, open })
+}
+
+async fn send(asking: &Asking<'_>, admitted: Admitted<'_>, params: &str, asker: Asker) {
+    let (gateway, Admitted { agent, method, open }) = (asking.gateway, admitted);
+    let during = asking.call_id.map(str::to_owned);
+    let waiting = Box::new(Waiting { asker, open, during, count: Counted::one(&asking.waiting) });
+    let number = match agent.wait(waiting) {
+        Ok(number) => number,
+        Err(waiting) => return give_up(gateway, waiting, "too many requests wait for the agent").await,
+    };
+    let message = envelope::request(Some(&number.to_string()), method, Some(params));
+    if asking.outbox.send(message.as_bytes()).await.is_err() {
+        if let Some(waiting) = agent.take(number) {
+            give_up(gateway, waiting, "the agent is gone").await;
+        }
+        return;
+    }
+    let (gateway, agent) = (gateway.clone(), Rc::downgrade(agent));
+    spawn_local(async move {
+        sleep(limits::ASKED_AGENT).await;
+        if let Some(waiting) = agent.upgrade().and_then(|agent| agent.take(number)) {
+            give_up(&gateway, waiting, "the agent did not answer in time").await;
+        }
+    });
+}
+
+/// The agent will not answer.
+pub(super) async fn give_up(gateway: &Gateway, waiting: Box<Waiting>, reason: &str) {
+    let Waiting { asker, mut open, count, .. } = *waiting;
+    open.fault(Code::CallCancelled, reason).await;
+    refuse(gateway, asker, reason).await;
+    drop(count);
+}
+
+/// Answers whoever asked with an error.
+async fn refuse(gateway: &Gateway, asker: Asker, text: &str) {
+    let error = Json::from([("code", Json::Int(-32601)), ("message", Json::from(text))]).sorted_ascii();
+    reply(gateway, asker, Err(error)).await;
+}
+
+/// Answers whoever asked. A server that does not take it has to live without.
+async fn reply(gateway: &Gateway, asker: Asker, answer: Result<String, String>) {
+    match asker {
+        Asker::Round(sender) => drop(sender.send(answer)),
+        Asker::Server(link, id) => {
+            let message = match answer {
+                Ok(result) => envelope::success(&id, &result),
+                Err(error) => envelope::failure(RawValue::from_string(id).ok().as_deref(), &error),
+            };
+            let _ = gateway.upstreams.deliver(&link, &message, "").await;
+        }
+    }
+}
+
+/// Takes an agent's answer to whoever waits for it. False if nobody does.
+pub(super) async fn answered(gateway: &Gateway, agent: &Agent, response: &Response<'_>) -> bool {
+    let number = response.id.and_then(|id| id.get().trim_matches('"').parse().ok());
+    let Some(waiting) = number.and_then(|number| agent.take(number)) else { return false };
+    let Waiting { asker, mut open, count, .. } = *waiting;
+    let (outcome, answer) = match response.answer {
+        Answer::Result(result) => {
+            let outcome = if open.would_have_denied { Outcome::AdvisoryDenied } else { Outcome::Allowed };
+            (outcome, Ok(result.get().to_owned()))
+        }
+        Answer::Error(error) => {
+            open.note_fault(Code::CallCancelled, "the agent answered with an error");
+            (Outcome::Faulted, Err(error.get().to_owned()))
+        }
+    };
+    let (Ok(text) | Err(text)) = &answer;
+    let end = End { response_hash: Some(Digest::of(text)), inspected: None, class: None };
+    // No record, no action: without its entry the answer does not leave.
+    match open.conclude(outcome, &end).await {
+        Ok(_) => reply(gateway, asker, answer).await,
+        Err(_) => refuse(gateway, asker, "the gateway cannot record the answer").await,
+    }
+    drop(count);
+    true
+}

@@ -1,0 +1,327 @@
+//! A call between its admission and its terminal entry, whichever method it is.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use claim::Digest;
+use claim::bootlog::{IntentRecord, RecordKind};
+use claim::entry::{Draft, EntryType, PolicyDecision};
+use claim::json::Json;
+use wire::{Enforcement, LogEvent};
+
+use super::about::About;
+use super::call::Refusal;
+use crate::audit::Ticket;
+use crate::config::Durability;
+use crate::error::Code;
+use crate::gateway::{Gateway, SessionRef};
+use crate::labels::{Label, Labels};
+use crate::policy::{Decision, Object, Question, Verdict};
+use crate::random;
+use crate::session::{Outcome, Session};
+
+/// A call between its admission and its terminal entry. Dropped without one (a panic), it records a fault and halts the
+/// session.
+pub(super) struct OpenCall {
+    pub(super) gateway: Rc<Gateway>,
+    pub(super) session: Rc<Session>,
+    pub(super) call_id: String,
+    pub(super) workflow_id: String,
+    pub(super) advice: Vec<(String, String)>,
+    pub(super) would_have_denied: bool,
+    /// Whether it left the enclave, and so may have run.
+    pub(super) forwarded: bool,
+    about: About,
+    request_hash: Digest,
+    arrived: Instant,
+    before: Labels,
+    rule: String,
+    decision: Option<Decision>,
+    notes: Vec<(&'static str, Json)>,
+    ended: bool,
+}
+
+/// The end of a call, for its entry.
+#[derive(Default)]
+pub(super) struct End {
+    pub(super) response_hash: Option<Digest>,
+    pub(super) inspected: Option<&'static str>,
+    pub(super) class: Option<Label>,
+}
+
+impl OpenCall {
+    pub(super) fn admit(
+        gateway: &Rc<Gateway>,
+        session: &SessionRef,
+        workflow_id: &str,
+        request_hash: Digest,
+        arrived: Instant,
+    ) -> Result<Self, Refusal> {
+        if gateway.stopping.get() {
+            return Err(Code::ShuttingDown.into());
+        }
+        if let Err(code) = gateway.audit.admit() {
+            gateway.events.audit_unavailable();
+            return Err(code.into());
+        }
+        let call_id = random::uuid().map_err(|_| Code::Internal)?;
+        let session = gateway.session(session)?;
+        session.enter();
+        let before = session.state.borrow().labels;
+        Ok(Self {
+            gateway: gateway.clone(),
+            session,
+            call_id,
+            workflow_id: workflow_id.to_owned(),
+            advice: Vec::new(),
+            would_have_denied: false,
+            forwarded: false,
+            about: About::Unknown,
+            request_hash,
+            arrived,
+            before,
+            rule: String::new(),
+            decision: None,
+            notes: Vec::new(),
+            ended: false,
+        })
+    }
+
+    fn mode(&self) -> Enforcement {
+        self.gateway.config.attestation.enforcement_mode.into()
+    }
+
+    /// Adds to the entry's detail.
+    pub(super) fn note(&mut self, key: &'static str, value: Json) {
+        self.notes.push((key, value));
+    }
+
+    /// SHA-256 of what was asked.
+    pub(super) fn request_hash(&self) -> Digest {
+        self.request_hash
+    }
+
+    /// The label that the answer has, as the catalog says.
+    pub(super) fn class(&self) -> Label {
+        self.about.labels(&self.gateway.catalog).max()
+    }
+
+    /// Asks the policy, about a tool call with its arguments, and, if the call goes on, joins its labels in the same step: of two first calls at once, only one
+    /// sees `public`.
+    ///
+    /// # Errors
+    /// The decision, if the call must not go on.
+    pub(super) fn decide(&mut self, about: About, arguments: Option<&Json>) -> Result<(), Decision> {
+        self.about = about;
+        let decision = self.ask_policy(arguments);
+        if decision == Decision::Allow || self.mode() != Enforcement::Enforcing {
+            let mut state = self.session.state.borrow_mut();
+            state.labels = state.labels.join(self.about.labels(&self.gateway.catalog));
+        }
+        self.would_have_denied = decision != Decision::Allow;
+        if self.would_have_denied && self.mode() != Enforcement::Silent {
+            let advisory = self.mode() == Enforcement::Advisory;
+            let tool = self.about.number();
+            self.gateway.events.log(LogEvent::Denied { session: self.session.number, tool, advisory });
+        }
+        if self.would_have_denied && self.mode() == Enforcement::Enforcing {
+            self.decision = Some(decision);
+            return Err(decision);
+        }
+        Ok(())
+    }
+
+    fn ask_policy(&mut self, arguments: Option<&Json>) -> Decision {
+        self.before = self.session.state.borrow().labels;
+        let Some(verdict) = self.verdict(&self.about, arguments) else { return Decision::Deny };
+        self.rule = verdict.determining.join(",");
+        self.advice = verdict.advice;
+        if let Some(misfit) = verdict.misfit {
+            self.note("error_code", Json::from(Code::PolicyDeny.name()));
+            self.note("reason", Json::String(misfit.to_string()));
+        }
+        verdict.decision
+    }
+
+    fn verdict(&self, about: &About, arguments: Option<&Json>) -> Option<Verdict> {
+        let gateway = &self.gateway;
+        let state = self.session.state.borrow();
+        let object = match about {
+            About::Unknown => return None,
+            About::Tool(index) => Object::Tool(gateway.catalog.tools().get(*index)?),
+            About::Other { action, kind, server, id, .. } => {
+                Object::Other { action: *action, kind: *kind, server: gateway.catalog.servers().get(*server)?, id }
+            }
+        };
+        Some(gateway.policy.decide(&Question {
+            object,
+            arguments,
+            session_id: &self.session.id,
+            workflow_id: &self.workflow_id,
+            subject: None,
+            issuer: None,
+            groups: &[],
+            labels: state.labels,
+            call_count: state.summary.total,
+            domains_touched: state.summary.domains,
+            egress: false,
+            attestation_platform: gateway.boot.evidence.platform.as_str(),
+            now: gateway.clock.now().seconds(),
+        }))
+    }
+
+    /// What the policy says of something else in this call's session, now.
+    pub(super) fn would_decide(&self, about: &About) -> Decision {
+        self.verdict(about, None).map_or(Decision::Deny, |verdict| verdict.decision)
+    }
+
+    /// Whether a refusal of the policy holds.
+    pub(super) fn enforces(&self) -> bool {
+        self.mode() == Enforcement::Enforcing
+    }
+
+    /// In strict mode the intent is durable before anything leaves.
+    pub(super) async fn intend(&mut self) -> Result<(), Refusal> {
+        if self.gateway.audit.durability() != Durability::Strict {
+            return Ok(());
+        }
+        let ticket = self.push_intent();
+        match self.gateway.stored(&ticket).await {
+            Ok(()) => Ok(()),
+            Err(code) => Err(self.fault(code, "intent could not be stored; not forwarded").await),
+        }
+    }
+
+    fn push_intent(&self) -> Ticket {
+        let mut state = self.session.state.borrow_mut();
+        let intent = IntentRecord {
+            session_id: self.session.id.clone(),
+            session_number: self.session.number,
+            call_id: self.call_id.clone(),
+            tool_name: self.about.name(&self.gateway.catalog).to_owned(),
+            request_payload_hash: self.request_hash,
+            decision: if self.would_have_denied { PolicyDecision::AdvisoryDeny } else { PolicyDecision::Allow },
+            entry_count_before: state.chain.length(),
+            at: self.gateway.clock.now(),
+        };
+        let ticket = self.gateway.audit.push(RecordKind::Intent, self.session.number, &intent.bytes());
+        state.recorded_in(&ticket);
+        ticket
+    }
+
+    /// Ends a call that went its way. Only after this has returned may its answer leave.
+    pub(super) async fn conclude(&mut self, outcome: Outcome, end: &End) -> Result<(Digest, Ticket), Refusal> {
+        let (entry, ticket) = self.end(outcome, end)?;
+        self.gateway.stored(&ticket).await.map_err(|code| self.refusal(code, None))?;
+        Ok((entry, ticket))
+    }
+
+    /// A tool that the catalog does not have.
+    pub(super) async fn unknown_tool(mut self, name: &str) -> Refusal {
+        self.note("requested_tool", Json::from(name));
+        Code::ToolNotInCatalog.name().clone_into(&mut self.rule);
+        self.deny(Code::ToolNotInCatalog, Outcome::Denied).await
+    }
+
+    /// A call that the policy refused.
+    pub(super) async fn denied(self, decision: Decision) -> Refusal {
+        self.deny(Code::PolicyDeny, Outcome::refused(decision)).await
+    }
+
+    async fn deny(mut self, code: Code, outcome: Outcome) -> Refusal {
+        let ended = self.end(outcome, &End::default());
+        self.refused(code, ended).await
+    }
+
+    /// Ends a call that was not completed.
+    pub(super) async fn fault(&mut self, code: Code, reason: &str) -> Refusal {
+        self.note_fault(code, reason);
+        let ended = self.end(Outcome::Faulted, &End::default());
+        let (session, tool) = (self.session.number, self.about.number());
+        self.gateway.events.log(LogEvent::Faulted { session, tool, code: code.number() });
+        self.refused(code, ended).await
+    }
+
+    /// Adds a fault to the entry's detail.
+    pub(super) fn note_fault(&mut self, code: Code, reason: &str) {
+        self.note("error_code", Json::from(code.name()));
+        self.note("reason", Json::from(reason));
+        self.note("forwarded", Json::Bool(self.forwarded));
+        self.note("would_have_denied", Json::Bool(self.would_have_denied));
+    }
+
+    /// A refusal leaves only after its entry is stored; without the entry it is the store's refusal.
+    async fn refused(&self, code: Code, ended: Result<(Digest, Ticket), Refusal>) -> Refusal {
+        let (entry, ticket) = match ended {
+            Ok(ended) => ended,
+            Err(refusal) => return refusal,
+        };
+        match self.gateway.stored(&ticket).await {
+            Ok(()) => self.refusal(code, Some((entry, ticket.batch()))),
+            Err(unavailable) => self.refusal(unavailable, None),
+        }
+    }
+
+    fn refusal(&self, code: Code, recorded: Option<(Digest, u64)>) -> Refusal {
+        let decision = self.decision.filter(|_| code == Code::PolicyDeny);
+        Refusal { code, call_id: Some(self.call_id.clone()), decision, advice: self.advice.clone(), recorded }
+    }
+
+    /// The one terminal entry.
+    fn end(&mut self, outcome: Outcome, end: &End) -> Result<(Digest, Ticket), Refusal> {
+        let after = self.session.state.borrow().labels.max().as_str();
+        let gateway = self.gateway.clone();
+        let tool = self.about.tool(&gateway.catalog);
+        let mut detail = self.about.detail();
+        detail.append(&mut self.notes);
+        let detail = (!detail.is_empty())
+            .then(|| Json::Object(detail.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()));
+        let draft = Draft {
+            call_id: Some(&self.call_id),
+            entry_type: EntryType::ToolCall,
+            tool_name: tool.map(|tool| tool.name.as_str()),
+            server_identity: self.about.server_url(&gateway.catalog),
+            policy_decision: Some(outcome.decision()),
+            policy_rule_matched: Some(&self.rule),
+            latency_us: Some(self.latency()),
+            request_payload_hash: Some(self.request_hash),
+            response_payload_hash: end.response_hash,
+            response_inspection_result: end.inspected,
+            session_sensitivity_before: Some(self.before.max().as_str()),
+            session_sensitivity_after: Some(after),
+            detail: detail.as_ref(),
+            workflow_id: Some(&self.workflow_id),
+            effective_data_class: end.class.map(Label::as_str),
+            ..Draft::default()
+        };
+        let (sealed, ticket) = self.gateway.record(&self.session, &draft)?;
+        self.ended = true;
+        let mut state = self.session.state.borrow_mut();
+        state.summary.count(outcome, tool.map(|tool| tool.index));
+        if let Some(domain) = self.about.domain(&gateway.catalog).filter(|_| self.forwarded) {
+            state.summary.touch(domain, &self.call_id, self.about.name(&gateway.catalog));
+        }
+        drop(state);
+        self.gateway.events.call(outcome.counted());
+        self.session.leave();
+        Ok((sealed.hash, ticket))
+    }
+
+    /// Since the request arrived, in microseconds.
+    pub(super) fn latency(&self) -> u64 {
+        u64::try_from(self.arrived.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Drop for OpenCall {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        self.note_fault(Code::SessionHalted, "internal fault; the session is halted");
+        if self.end(Outcome::Faulted, &End::default()).is_err() {
+            self.session.leave();
+        }
+        self.session.state.borrow_mut().halted = true;
+    }
+}

@@ -1,0 +1,217 @@
+//! While a tool server works: its messages pass to the agent as they come, until one is the answer.
+
+use std::cell::Cell;
+use std::ops::Range;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use super::agent::{Agent, InFlight};
+use super::ask::{self, Asking};
+use super::call::{Asked, range_in};
+use super::envelope::{Answer, Message, Request, parse_incoming};
+use super::era::Era;
+use super::open::OpenCall;
+use super::outbox::Outbox;
+use crate::catalog::{Capability, Server};
+use crate::error::Code;
+use crate::gateway::Gateway;
+use crate::limits;
+use crate::upstream::{Dialect, Exchange, Fault, Link};
+
+/// The answer to a call.
+pub(super) struct Reply {
+    /// The whole message.
+    pub(super) bytes: Bytes,
+    /// Where the result or error is in it.
+    pub(super) range: Range<usize>,
+    /// Whether it is an error.
+    pub(super) is_error: bool,
+    /// The HTTP status.
+    pub(super) status: u16,
+}
+
+impl Reply {
+    /// The result or error, as received.
+    pub(super) fn text(&self) -> &str {
+        self.bytes.get(self.range.clone()).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
+    }
+}
+
+/// How long a call may take: each message gives its server the configured time for the next one, up to a total. A cancelled
+/// call, or a modern one whose agent is gone, ends at once.
+pub(super) struct Patience {
+    timeout: Duration,
+    next: Instant,
+    last: Instant,
+    /// The agent's connection, if its end cancels the call.
+    outbox: Option<Rc<Outbox>>,
+    cancelled: Option<Rc<Notify>>,
+    /// Keeps the call cancellable.
+    _in_flight: Option<InFlight>,
+    /// What the tool server asked of the agent and waits for.
+    pub(super) asked: Rc<Cell<u32>>,
+}
+
+impl Patience {
+    pub(super) fn new(gateway: &Gateway, asked: &Asked<'_>) -> Self {
+        let timeout = Duration::from_millis(gateway.config.limits.upstream_timeout_ms);
+        let now = Instant::now();
+        let in_flight = asked.agent.map(|agent| Agent::begin(agent, asked.id.get()));
+        Self {
+            timeout,
+            next: now + timeout,
+            last: now + limits::MAX_CALL.max(timeout),
+            outbox: (asked.era == Era::Modern).then(|| asked.outbox.clone()),
+            cancelled: in_flight.as_ref().map(InFlight::cancelled),
+            _in_flight: in_flight,
+            asked: Rc::default(),
+        }
+    }
+
+    /// Waits for one step.
+    pub(super) async fn bear<T>(&mut self, step: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+        let mut step = std::pin::pin!(step);
+        loop {
+            let deadline = self.next.min(self.last);
+            let done = tokio::select! {
+                biased;
+                done = timeout_at(deadline, step.as_mut()) => done,
+                () = gone(self.outbox.as_deref()) => return Err(cancelled("agent closed the connection")),
+                () = notified(self.cancelled.as_deref()) => return Err(cancelled("agent cancelled the call")),
+            };
+            match done {
+                Ok(done) => return done,
+                // The tool server waits for the agent, not the other way round.
+                Err(_) if self.asked.get() > 0 && deadline < self.last => self.heard(),
+                Err(_) => {
+                    let text = format!("no answer within {} ms", self.timeout.as_millis());
+                    return Err(Fault::new(Code::UpstreamTimeout, text));
+                }
+            }
+        }
+    }
+
+    /// The tool server said something.
+    fn heard(&mut self) {
+        self.next = Instant::now() + self.timeout;
+    }
+}
+
+fn cancelled(text: &str) -> Fault {
+    Fault::new(Code::CallCancelled, text)
+}
+
+async fn gone(outbox: Option<&Outbox>) {
+    match outbox {
+        Some(outbox) => outbox.gone().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn notified(notify: Option<&Notify>) {
+    match notify {
+        Some(notify) => notify.notified().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Reads until the answer. Nothing if the server says that the link's session has ended: then the request did not run.
+pub(super) async fn answer(
+    open: &OpenCall,
+    asked: &Asked<'_>,
+    link: &Rc<Link>,
+    mut exchange: Exchange<'_>,
+    id: &str,
+    patience: &mut Patience,
+) -> Result<Option<Reply>, Fault> {
+    let in_session = matches!(link.dialect, Dialect::Legacy { session: Some(_), .. });
+    if exchange.status == 404 && in_session && !exchange.is_json() {
+        return Ok(None);
+    }
+    let wrong = |exchange: &Exchange<'_>| Err(Fault::new(Code::UpstreamInvalid, exchange.describe()));
+    loop {
+        let Some(bytes) = patience.bear(exchange.next()).await? else {
+            return Err(Fault::new(Code::UpstreamInvalid, "event stream ended without the answer"));
+        };
+        let message = match parse_incoming(&bytes, id) {
+            Ok(message) if exchange.is_json() => message,
+            Err(_) if exchange.status == 404 && in_session => return Ok(None),
+            Err(text) if exchange.is_json() && exchange.is_success() => {
+                return Err(Fault::new(Code::UpstreamInvalid, text));
+            }
+            _ => return wrong(&exchange),
+        };
+        match message {
+            Message::Response(response) => {
+                let (part, is_error): (&RawValue, bool) = match response.answer {
+                    Answer::Result(result) if exchange.is_success() => (result, false),
+                    Answer::Result(_) => return wrong(&exchange),
+                    Answer::Error(error) => (error, true),
+                };
+                let range = range_in(part.get(), &bytes);
+                let status = exchange.status;
+                exchange.give_back();
+                return Ok(Some(Reply { bytes, range, is_error, status }));
+            }
+            Message::Request(_) if !exchange.streams() => {
+                return Err(Fault::new(Code::UpstreamInvalid, "answer is not a JSON-RPC response"));
+            }
+            Message::Request(request) => {
+                patience.heard();
+                pass(open, asked, link, &request, &bytes, patience).await;
+            }
+        }
+    }
+}
+
+/// Passes a message on that is not the answer.
+async fn pass(
+    open: &OpenCall,
+    asked: &Asked<'_>,
+    link: &Rc<Link>,
+    request: &Request<'_>,
+    bytes: &[u8],
+    patience: &Patience,
+) {
+    let gateway = &open.gateway;
+    let Some(id) = request.id else {
+        let approved =
+            gateway.catalog.servers().get(link.server).is_some_and(|server| may_say(server, &request.method));
+        if approved && asked.era != Era::Bare {
+            // An agent that is gone misses it; the call goes on.
+            let _ = asked.outbox.send(bytes).await;
+        }
+        return;
+    };
+    let asking = asking(open, asked, patience);
+    ask::ask(&asking, link, request, id).await;
+}
+
+/// The way from this call's tool server to the agent.
+pub(super) fn asking<'a>(open: &'a OpenCall, asked: &'a Asked<'_>, patience: &Patience) -> Asking<'a> {
+    Asking {
+        gateway: &open.gateway,
+        agent: asked.agent,
+        outbox: asked.outbox,
+        session: &open.session.id,
+        source: asked.session.source,
+        workflow_id: asked.workflow_id,
+        call_id: Some(&open.call_id),
+        waiting: patience.asked.clone(),
+    }
+}
+
+/// Whether the catalog approves of a notification from this server.
+pub(super) fn may_say(server: &Server, method: &str) -> bool {
+    match method {
+        "notifications/message" => server.may(Capability::Logging),
+        _ if method.starts_with("notifications/resources/") => server.may(Capability::Resources),
+        _ if method.starts_with("notifications/prompts/") => server.may(Capability::Prompts),
+        _ => method.starts_with("notifications/"),
+    }
+}

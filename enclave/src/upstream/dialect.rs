@@ -1,0 +1,154 @@
+//! How a request is written for a tool server: its headers, and its `_meta` where the agent speaks another era.
+
+use std::borrow::Cow;
+
+use claim::json::Json;
+
+use super::Fault;
+use crate::catalog::{Capability, Server, Tool};
+use crate::error::Code;
+use crate::mcp::era::{self, Era, MODERN};
+use crate::mcp::members::{Members, push_member, push_received};
+
+/// How requests are written for a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// 2026-07-28: each request for itself.
+    Modern,
+    /// After `initialize`.
+    Legacy {
+        /// `Mcp-Session-Id`, if it gave one.
+        session: Option<String>,
+        /// The version it chose.
+        version: String,
+    },
+    /// No handshake.
+    Bare,
+}
+
+/// Who the requests are for.
+#[derive(Clone, Copy, Debug)]
+pub struct Client<'a> {
+    /// The agent's era.
+    pub era: Era,
+    /// What the server may ask of the agent, as JSON.
+    pub capabilities: &'a str,
+}
+
+/// What no agent stands behind.
+pub const NOBODY: Client<'static> = Client { era: Era::Bare, capabilities: "{}" };
+
+/// A request or notification for a tool server.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    /// The id as JSON; none for a notification.
+    pub id: Option<&'a str>,
+    /// The method.
+    pub method: &'a str,
+    /// Parameters as JSON.
+    pub params: Option<&'a str>,
+    /// The name or URI in the parameters, which headers mirror.
+    pub name: Option<&'a str>,
+    /// The tool and its arguments, some of which headers may mirror.
+    pub tool: Option<(&'a Tool, &'a Json)>,
+    /// Whose request it is.
+    pub client: Client<'a>,
+}
+
+/// Who the gateway is.
+pub fn client_info() -> String {
+    format!("{{\"name\":\"cmcp-gateway\",\"version\":\"{}\"}}", env!("CARGO_PKG_VERSION"))
+}
+
+/// The server as the catalog has it says nothing of its era, so headers follow what it answered.
+pub(super) fn headers<'a>(
+    dialect: &'a Dialect,
+    method: &'a str,
+    name: Option<&'a str>,
+    tool: Option<(&'a Tool, &'a Json)>,
+) -> Vec<(Cow<'static, str>, Cow<'a, str>)> {
+    let mut headers: Vec<(Cow<'static, str>, Cow<'a, str>)> = Vec::new();
+    match dialect {
+        Dialect::Bare => {}
+        Dialect::Legacy { session, version } => {
+            headers.push(("mcp-protocol-version".into(), version.into()));
+            headers.extend(session.as_deref().map(|session| ("mcp-session-id".into(), session.into())));
+        }
+        Dialect::Modern => {
+            headers.push(("mcp-protocol-version".into(), MODERN.into()));
+            headers.push(("mcp-method".into(), method.into()));
+            headers.extend(name.map(|name| ("mcp-name".into(), era::encode(name))));
+            for (header, property) in tool.iter().flat_map(|(tool, _)| &tool.definition.mirrored) {
+                let value = tool.and_then(|(_, arguments)| arguments.get(property)).and_then(era::mirrored);
+                let value = value.map(|value| Cow::Owned(era::encode(&value).into_owned()));
+                headers.extend(value.map(|value| (format!("{}{header}", era::PARAM_PREFIX).into(), value)));
+            }
+        }
+    }
+    headers
+}
+
+/// Parameters for a server that speaks otherwise than the agent: only `_meta` differs.
+pub(super) fn translate<'a>(dialect: &Dialect, params: &'a str, client: &Client<'_>) -> Result<Cow<'a, str>, Fault> {
+    let reserved = |key: &str| key.starts_with(era::META);
+    let add = match (dialect, client.era) {
+        (Dialect::Modern, Era::Legacy | Era::Bare) => true,
+        (Dialect::Legacy { .. } | Dialect::Bare, Era::Modern) => false,
+        _ => return Ok(Cow::Borrowed(params)),
+    };
+    let unreadable = |_| Fault::new(Code::Internal, "parameters cannot be read again");
+    let members = Members::parse(params).map_err(unreadable)?;
+    let mut meta = String::from("{");
+    if let Some(received) = members.find("_meta") {
+        let received = Members::parse(received.get()).map_err(unreadable)?;
+        for (key, value) in received.iter().filter(|(key, _)| !reserved(key)) {
+            push_received(&mut meta, key, value.get());
+        }
+    }
+    if add {
+        push_received(&mut meta, era::META_VERSION, &format!("\"{MODERN}\""));
+        push_received(&mut meta, era::META_CLIENT, &client_info());
+        push_received(&mut meta, era::META_CAPABILITIES, client.capabilities);
+    }
+    let empty = meta == "{";
+    meta.push('}');
+    let mut text = String::with_capacity(params.len() + meta.len());
+    text.push('{');
+    for (key, value) in members.iter().filter(|(key, _)| *key != "_meta") {
+        push_received(&mut text, key, value.get());
+    }
+    if !empty {
+        push_member(&mut text, "_meta", &meta);
+    }
+    text.push('}');
+    Ok(Cow::Owned(text))
+}
+
+/// What of the agent's capabilities a server may use: those that the catalog approves of.
+pub fn approved(server: &Server, capabilities: &str) -> String {
+    let Ok(members) = Members::parse(capabilities) else { return "{}".to_owned() };
+    let asked = [Capability::Sampling, Capability::Elicitation, Capability::Roots];
+    members.without(|key| {
+        let known = asked.iter().find(|capability| capability.as_str() == key);
+        !known.is_some_and(|capability| server.may(*capability))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Client, Dialect, translate};
+    use crate::mcp::era::Era;
+
+    #[test]
+    fn only_meta_is_translated() {
+        let client = |era| Client { era, capabilities: "{\"roots\":{}}" };
+        let params = r#"{"name":"t","arguments":{ "x" : 1.0 },"_meta":{"progressToken": 7}}"#;
+        let modern = translate(&Dialect::Modern, params, &client(Era::Legacy)).unwrap();
+        assert!(modern.starts_with(r#"{"name":"t","arguments":{ "x" : 1.0 },"_meta":{"progressToken":7,"#), "{modern}");
+        assert!(modern.contains(r#""io.modelcontextprotocol/clientCapabilities":{"roots":{}}"#), "{modern}");
+        let back = translate(&Dialect::Bare, &modern, &client(Era::Modern)).unwrap();
+        assert_eq!(back, r#"{"name":"t","arguments":{ "x" : 1.0 },"_meta":{"progressToken":7}}"#);
+        assert_eq!(translate(&Dialect::Bare, "{ }", &client(Era::Bare)).unwrap(), "{ }");
+        assert_eq!(translate(&Dialect::Modern, &modern, &client(Era::Modern)).unwrap(), modern);
+    }
+}

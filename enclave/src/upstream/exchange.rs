@@ -1,0 +1,122 @@
+//! One request to a tool server, and the messages that come back on it.
+
+use bytes::Bytes;
+
+use super::http1::Head;
+use super::pool::Lease;
+use super::sse::Parser;
+use super::{Fault, fault};
+use crate::error::Code;
+use crate::http::Whole;
+
+/// A response that is being read.
+pub struct Exchange<'a> {
+    /// HTTP status.
+    pub status: u16,
+    /// `Mcp-Session-Id` of the response.
+    pub session: Option<String>,
+    media_type: String,
+    lease: Lease<'a>,
+    form: Form,
+    cap: usize,
+    read: usize,
+}
+
+enum Form {
+    /// One JSON text.
+    Json,
+    /// An event stream.
+    Events(Parser),
+    /// Nothing more to read.
+    Read,
+}
+
+impl<'a> Exchange<'a> {
+    pub(super) fn new(head: &Head, lease: Lease<'a>, cap: usize) -> Self {
+        let content_type = head.field("content-type").unwrap_or_default();
+        let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let events = media_type == "text/event-stream" && head.status == 200;
+        Self {
+            status: head.status,
+            session: head.field("mcp-session-id").map(str::to_owned),
+            media_type,
+            lease,
+            form: if events { Form::Events(Parser::default()) } else { Form::Json },
+            cap,
+            read: 0,
+        }
+    }
+
+    /// Whether the response is an event stream.
+    pub fn streams(&self) -> bool {
+        matches!(self.form, Form::Events(_))
+    }
+
+    /// Whether the body is JSON by its media type.
+    pub fn is_json(&self) -> bool {
+        self.streams() || self.media_type == "application/json"
+    }
+
+    /// Whether the status says success.
+    pub fn is_success(&self) -> bool {
+        matches!(self.status, 200..=299)
+    }
+
+    /// For the audit entry, when it is not what was asked for.
+    pub fn describe(&self) -> String {
+        format!("HTTP {} with a {:?} body", self.status, self.media_type)
+    }
+
+    /// The next message, as it comes: the one JSON body, or the data of the next event. At most the cap in all.
+    ///
+    /// # Errors
+    /// [`Code::UpstreamInvalid`] when the response breaks off, [`Code::UpstreamTooLarge`].
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+        match &self.form {
+            Form::Read => Ok(None),
+            Form::Json => self.whole().await,
+            Form::Events(_) => self.event().await,
+        }
+    }
+
+    async fn whole(&mut self) -> Result<Option<Bytes>, Fault> {
+        let cap = self.cap;
+        let too_large = || Fault::new(Code::UpstreamTooLarge, format!("answer is over {cap} bytes"));
+        let mut whole = Whole::new(cap, self.lease.announced()).ok_or_else(too_large)?;
+        while let Some(piece) = self.lease.chunk().await.map_err(|error| fault("answer", &error))? {
+            if !whole.push(piece) {
+                return Err(too_large());
+            }
+        }
+        self.form = Form::Read;
+        Ok(Some(whole.bytes()))
+    }
+
+    async fn event(&mut self) -> Result<Option<Bytes>, Fault> {
+        loop {
+            let Form::Events(parser) = &mut self.form else { return Ok(None) };
+            if let Some(event) = parser.next_event() {
+                return Ok(Some(event));
+            }
+            let Some(data) = self.lease.chunk().await.map_err(|error| fault("event stream", &error))? else {
+                self.form = Form::Read;
+                return Ok(None);
+            };
+            self.read = self.read.saturating_add(data.len());
+            if self.read > self.cap {
+                return Err(Fault::new(Code::UpstreamTooLarge, format!("event stream is over {} bytes", self.cap)));
+            }
+            parser.push(&data);
+        }
+    }
+
+    /// Starts counting towards the cap anew: for streams that have no end, after each event that was passed on.
+    pub fn forget_read(&mut self) {
+        self.read = 0;
+    }
+
+    /// The connection may serve the next request, if the whole response was read.
+    pub fn give_back(self) {
+        self.lease.give_back();
+    }
+}

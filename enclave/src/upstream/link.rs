@@ -1,0 +1,261 @@
+//! How a tool server is spoken to: the era that it knows, and the session that it gave.
+//!
+//! A server is first asked what it speaks: `server/discover` is answered by modern ones only, `initialize` by legacy ones.
+//! One that answers neither is sent bare requests, as in the quickstart. Nothing of the answers is believed beyond how
+//! to speak: what a server may do is in the catalog.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+
+use serde_json::value::RawValue;
+
+use super::dialect::{Client, Dialect, NOBODY, Outgoing, client_info, headers, translate};
+use super::exchange::Exchange;
+use super::http1::Method;
+use super::pool::Hold;
+use super::{Fault, Upstreams};
+use crate::error::Code;
+use crate::mcp::envelope::{self, Answer, Message};
+use crate::mcp::era::{Era, MODERN};
+use crate::mcp::members::{Members, push_member, push_text, string};
+
+/// The legacy version that is offered to tool servers.
+const LEGACY: &str = "2025-11-25";
+/// Id of the requests that are ours: a session knows no other one while it is opened.
+const HELLO_ID: &str = "\"cmcp-hello\"";
+
+/// What stands between the gateway and one tool server.
+#[derive(Debug)]
+pub struct Link {
+    /// The server's place in the catalog's list.
+    pub server: usize,
+    /// What it speaks.
+    pub dialect: Dialect,
+    /// Its `capabilities`, as received.
+    pub capabilities: String,
+    next_id: Cell<u64>,
+}
+
+impl Link {
+    fn new(server: usize, dialect: Dialect, capabilities: String) -> Self {
+        Self { server, dialect, capabilities, next_id: Cell::new(0) }
+    }
+
+    /// A request id that this link has not used; for links that several agents share.
+    pub fn fresh_id(&self) -> String {
+        self.next_id.set(self.next_id.get().wrapping_add(1));
+        self.next_id.get().to_string()
+    }
+
+    /// One member of the server's capabilities.
+    pub fn capability(&self, name: &str) -> Option<String> {
+        let members = Members::parse(&self.capabilities).ok()?;
+        members.find(name).filter(|found| found.get().starts_with('{')).map(|found| found.get().to_owned())
+    }
+}
+
+impl Upstreams {
+    /// Finds out how a server is spoken to, and opens a session where it wants one.
+    ///
+    /// # Errors
+    /// What the server or the host did instead.
+    pub async fn link(&self, server: usize, client: &Client<'_>) -> Result<Link, Fault> {
+        if client.era != Era::Legacy {
+            if let Some(link) = self.discover(server).await? {
+                return Ok(link);
+            }
+            return Ok(match self.initialize(server, client).await? {
+                Some(link) => link,
+                None => Link::new(server, Dialect::Bare, "{}".to_owned()),
+            });
+        }
+        if let Some(link) = self.initialize(server, client).await? {
+            return Ok(link);
+        }
+        Ok(match self.discover(server).await? {
+            Some(link) => link,
+            None => Link::new(server, Dialect::Bare, "{}".to_owned()),
+        })
+    }
+
+    async fn discover(&self, server: usize) -> Result<Option<Link>, Fault> {
+        let outgoing = Outgoing {
+            id: Some(HELLO_ID),
+            method: "server/discover",
+            params: Some("{}"),
+            name: None,
+            tool: None,
+            client: NOBODY,
+        };
+        let Some((result, _)) = self.hello(server, &Dialect::Modern, &outgoing).await? else { return Ok(None) };
+        let members = Members::parse(&result).map_err(|_| invalid("server/discover"))?;
+        let versions = members.find("supportedVersions").map_or("[]", |found| found.get());
+        let versions: Vec<String> = serde_json::from_str(versions).unwrap_or_default();
+        if !versions.iter().any(|version| version == MODERN) {
+            return Ok(None);
+        }
+        Ok(Some(Link::new(server, Dialect::Modern, capabilities(&members))))
+    }
+
+    async fn initialize(&self, server: usize, client: &Client<'_>) -> Result<Option<Link>, Fault> {
+        let mut params = String::from("{");
+        push_text(&mut params, "protocolVersion", LEGACY);
+        push_member(&mut params, "capabilities", client.capabilities);
+        push_member(&mut params, "clientInfo", &client_info());
+        params.push('}');
+        let outgoing = Outgoing {
+            id: Some(HELLO_ID),
+            method: "initialize",
+            params: Some(&params),
+            name: None,
+            tool: None,
+            client: NOBODY,
+        };
+        let Some((result, session)) = self.hello(server, &Dialect::Bare, &outgoing).await? else { return Ok(None) };
+        let members = Members::parse(&result).map_err(|_| invalid("initialize"))?;
+        // Who answers everything alike has not understood.
+        let Some(version) = members.find("protocolVersion").and_then(string) else { return Ok(None) };
+        if !crate::mcp::VERSIONS.contains(&version.as_ref()) {
+            return Err(Fault::new(
+                Code::UpstreamInvalid,
+                format!("tool server speaks MCP {version:?}, which is unknown"),
+            ));
+        }
+        let dialect = Dialect::Legacy { session, version: version.into_owned() };
+        let link = Link::new(server, dialect, capabilities(&members));
+        self.notify(&link, "notifications/initialized", None).await?;
+        Ok(Some(link))
+    }
+
+    /// A request of ours: its result and the session, or nothing if the server does not know it.
+    async fn hello(
+        &self,
+        server: usize,
+        dialect: &Dialect,
+        outgoing: &Outgoing<'_>,
+    ) -> Result<Option<(String, Option<String>)>, Fault> {
+        let mut exchange = self.post(server, dialect, outgoing, Hold::Call).await?;
+        if !exchange.is_json() {
+            // Whoever does not know the method may say so in any words.
+            return if exchange.is_success() { Err(invalid(outgoing.method)) } else { Ok(None) };
+        }
+        let session = exchange.session.take();
+        while let Some(bytes) = exchange.next().await? {
+            match envelope::parse_incoming(&bytes, HELLO_ID) {
+                Ok(Message::Response(response)) => {
+                    let result = match response.answer {
+                        Answer::Result(result) => Some((result.get().to_owned(), session)),
+                        Answer::Error(_) => None,
+                    };
+                    exchange.give_back();
+                    return Ok(result);
+                }
+                Ok(Message::Request(_)) => {}
+                Err(_) if !exchange.is_success() => return Ok(None),
+                Err(text) => return Err(Fault::new(Code::UpstreamInvalid, text)),
+            }
+        }
+        Err(invalid(outgoing.method))
+    }
+
+    /// Sends a notification.
+    ///
+    /// # Errors
+    /// What the server or the host did instead of accepting it.
+    pub async fn notify(&self, link: &Link, method: &str, params: Option<&str>) -> Result<(), Fault> {
+        let outgoing = Outgoing { id: None, method, params, name: None, tool: None, client: NOBODY };
+        self.deliver(link, &envelope::request(None, method, outgoing.params), method).await
+    }
+
+    /// Delivers a message that gets no answer: a notification, or the agent's answer to a request of the server.
+    ///
+    /// # Errors
+    /// What the server or the host did instead of accepting it.
+    pub async fn deliver(&self, link: &Link, message: &str, method: &str) -> Result<(), Fault> {
+        let headers = headers(&link.dialect, method, None, None);
+        let mut exchange =
+            self.exchange(link.server, Method::Post, &headers, message.as_bytes(), Hold::Message).await?;
+        let accepted = exchange.is_success();
+        while exchange.next().await?.is_some() {}
+        exchange.give_back();
+        if accepted { Ok(()) } else { Err(invalid(method)) }
+    }
+
+    /// Ends a session. The server may have forgotten it already.
+    pub async fn end(&self, link: &Link) {
+        if let Dialect::Legacy { session: Some(_), .. } = link.dialect {
+            let headers = headers(&link.dialect, "", None, None);
+            if let Ok(exchange) = self.exchange(link.server, Method::Delete, &headers, b"", Hold::Message).await {
+                exchange.give_back();
+            }
+        }
+    }
+
+    /// Opens the stream on which a legacy server speaks of itself. Nothing if it has none.
+    ///
+    /// # Errors
+    /// What the host did instead of dialling.
+    pub async fn listen(&self, link: &Link) -> Result<Option<Exchange<'_>>, Fault> {
+        let headers = headers(&link.dialect, "", None, None);
+        let exchange = self.exchange(link.server, Method::Get, &headers, b"", Hold::Stream).await?;
+        Ok(exchange.streams().then_some(exchange))
+    }
+
+    /// Sends a request whose answer is a stream without end.
+    ///
+    /// # Errors
+    /// As [`Upstreams::request`].
+    pub async fn subscribe(&self, link: &Link, outgoing: &Outgoing<'_>) -> Result<Exchange<'_>, Fault> {
+        self.post(link.server, &link.dialect, outgoing, Hold::Stream).await
+    }
+
+    /// Sends a request.
+    ///
+    /// # Errors
+    /// [`Code::UpstreamUnavailable`] only when the request was not sent.
+    pub async fn request(&self, link: &Link, outgoing: &Outgoing<'_>) -> Result<Exchange<'_>, Fault> {
+        self.post(link.server, &link.dialect, outgoing, Hold::Call).await
+    }
+
+    async fn post(
+        &self,
+        server: usize,
+        dialect: &Dialect,
+        outgoing: &Outgoing<'_>,
+        hold: Hold,
+    ) -> Result<Exchange<'_>, Fault> {
+        let params = outgoing.params.map(|params| translate(dialect, params, &outgoing.client)).transpose()?;
+        let headers = headers(dialect, outgoing.method, outgoing.name, outgoing.tool);
+        let body = envelope::request(outgoing.id, outgoing.method, params.as_deref());
+        self.exchange(server, Method::Post, &headers, body.as_bytes(), hold).await
+    }
+
+    async fn exchange(
+        &self,
+        server: usize,
+        method: Method,
+        headers: &[(Cow<'static, str>, Cow<'_, str>)],
+        body: &[u8],
+        hold: Hold,
+    ) -> Result<Exchange<'_>, Fault> {
+        let pool = self.pool(server)?;
+        let accept = if method == Method::Get { "text/event-stream" } else { "application/json, text/event-stream" };
+        let mut fields = Vec::with_capacity(headers.len() + 2);
+        if method == Method::Post {
+            fields.push(("content-type", "application/json"));
+        }
+        fields.push(("accept", accept));
+        fields.extend(headers.iter().map(|(name, value)| (name.as_ref(), value.as_ref())));
+        let (head, lease) = pool.send(method, &fields, body, hold).await?;
+        Ok(Exchange::new(&head, lease, self.max_response))
+    }
+}
+
+fn invalid(method: &str) -> Fault {
+    Fault::new(Code::UpstreamInvalid, format!("no valid answer to {method}"))
+}
+
+fn capabilities(members: &Members<'_>) -> String {
+    let found = members.find("capabilities").map(RawValue::get).filter(|text| text.starts_with('{'));
+    found.unwrap_or("{}").to_owned()
+}
