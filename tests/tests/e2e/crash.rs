@@ -13,6 +13,7 @@ use tests::http::{Connection, Message};
 use tests::setup::{CONTACTS, Setup, rpc};
 use tests::store;
 use tests::upstream::Upstream;
+use tests::wait_for;
 
 use crate::sha256_hex;
 
@@ -82,6 +83,8 @@ fn crash(durability: &str, victim: Victim) {
             let (stop, answered) = (&stop, &answered);
             scope.spawn(move || agent(gateway, number, stop, answered));
         }
+        let first = || answered.lock().is_ok_and(|answered| !answered.is_empty()).then_some(());
+        wait_for("a first answer", Duration::from_secs(30), first);
         thread::sleep(Duration::from_millis(50 + random(400)));
         match victim {
             Victim::Host => gateway.kill_host(),
