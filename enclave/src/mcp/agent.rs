@@ -45,9 +45,9 @@ pub struct InFlight {
 }
 
 impl InFlight {
-    /// Notified once when the agent cancels the call.
-    pub fn cancelled(&self) -> Rc<Notify> {
-        self.cancelled.clone()
+    /// Waits until the agent cancels the call.
+    pub async fn cancelled(&self) {
+        self.cancelled.notified().await;
     }
 }
 
@@ -85,7 +85,10 @@ impl Agent {
     /// What the server or the host did instead; the next caller tries again.
     pub async fn link(self: &Rc<Self>, gateway: &Rc<Gateway>, server: usize) -> Result<Rc<Link>, Fault> {
         let cell = self.links.borrow_mut().entry(server).or_default().clone();
-        let opened = cell.get_or_try_init(|| async {
+        if let Some(link) = cell.get() {
+            return Ok(link.clone());
+        }
+        let opened = Box::pin(cell.get_or_try_init(|| async {
             let entry = gateway.catalog.servers().get(server);
             let entry = entry.ok_or_else(|| Fault::new(Code::Internal, "no such tool server"))?;
             let capabilities = approved(entry, &self.capabilities);
@@ -95,7 +98,7 @@ impl Agent {
                 spawn_local(hear(gateway.clone(), Rc::downgrade(self), stream.clone(), link.clone()));
             }
             Ok(link)
-        });
+        }));
         opened.await.cloned()
     }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -161,14 +162,14 @@ async fn forward(open: &OpenCall, asked: &Asked<'_>, server: usize) -> Result<Re
     let mut params = Cow::Borrowed(asked.forward);
     let (mut again, mut rounds) = (true, 0);
     loop {
-        let link = patience.bear(link(gateway, asked, server)).await.map_err(Fault::before_the_call)?;
+        let link = patience.bear(pin!(link(gateway, asked, server))).await.map_err(Fault::before_the_call)?;
         // An agent's ids are its own; on a link that agents share they would collide, and a round has no id yet.
         let shared = asked.agent.is_none() && matches!(link.dialect, Dialect::Legacy { .. });
         let fresh = (shared || rounds > 0).then(|| link.fresh_id());
         let id = fresh.as_deref().unwrap_or(asked.id.get());
         let (params_now, method, name) = (Some(params.as_ref()), asked.method, asked.name);
         let outgoing = Outgoing { id: Some(id), method, params: params_now, name, tool, client };
-        let exchange = patience.bear(gateway.upstreams.request(&link, &outgoing)).await?;
+        let exchange = patience.bear(pin!(gateway.upstreams.request(&link, &outgoing))).await?;
         let Some(reply) = wait::answer(open, asked, &link, exchange, id, &mut patience).await? else {
             if !std::mem::take(&mut again) {
                 return Err(Fault::new(Code::UpstreamInvalid, "tool server forgets its sessions at once"));
@@ -183,7 +184,8 @@ async fn forward(open: &OpenCall, asked: &Asked<'_>, server: usize) -> Result<Re
             return Ok(reply);
         }
         let asking = wait::asking(open, asked, &patience);
-        let Some(next) = rounds::next(&asking, server, &params, &reply, &mut patience).await? else { return Ok(reply) };
+        let next = Box::pin(rounds::next(&asking, server, &params, &reply, &mut patience)).await?;
+        let Some(next) = next else { return Ok(reply) };
         rounds += 1;
         if rounds > limits::MAX_ROUNDS {
             return Err(Fault::new(Code::UpstreamInvalid, "tool server wants input without end"));

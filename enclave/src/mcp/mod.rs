@@ -98,7 +98,9 @@ pub async fn serve(gateway: &Rc<Gateway>, post: &Post<'_>) -> Response<Body> {
     match parse_message(post.body) {
         Ok(Message::Request(request)) => serve_request(gateway, post, &request).await,
         Ok(Message::Response(response)) => match agent_of(gateway, post.headers) {
-            Ok(Some(agent)) if ask::answered(gateway, &agent, &response).await => http::empty(StatusCode::ACCEPTED),
+            Ok(Some(agent)) if Box::pin(ask::answered(gateway, &agent, &response)).await => {
+                http::empty(StatusCode::ACCEPTED)
+            }
             Ok(_) => refuse(&Problem::new(Code::InvalidRequest, "no request waits for this answer"), response.id),
             Err(unknown) => refuse(&unknown, response.id),
         },
@@ -136,7 +138,7 @@ async fn serve_era(
     };
     let Some(id) = request.id else {
         if let Some(agent) = &agent {
-            notified(gateway, agent, request, params).await;
+            Box::pin(notified(gateway, agent, request, params)).await;
         }
         return http::empty(StatusCode::ACCEPTED);
     };
@@ -168,7 +170,7 @@ async fn answer(
     let Received { request, params, era, id, .. } = *received;
     match (request.method.as_ref(), era) {
         ("initialize", Era::Legacy | Era::Bare) => {
-            let (text, session) = hello::initialize(gateway, params).await?;
+            let (text, session) = Box::pin(hello::initialize(gateway, params)).await?;
             let mut response = result(id, &text);
             if let Ok(value) = HeaderValue::from_str(&session) {
                 response.headers_mut().insert(SESSION_HEADER, value);
@@ -176,7 +178,7 @@ async fn answer(
             Ok(response)
         }
         ("ping", Era::Legacy | Era::Bare) => Ok(result(id, "{}")),
-        ("server/discover", Era::Modern) => Ok(result(id, &hello::discover(gateway).await)),
+        ("server/discover", Era::Modern) => Ok(result(id, &Box::pin(hello::discover(gateway)).await)),
         ("tools/list", _) => Ok(result(id, &hello::tools(gateway, params, era)?)),
         ("tools/call", _) => tools_call(gateway, post, received, agent).await,
         ("subscriptions/listen", Era::Modern) => {
@@ -190,10 +192,10 @@ async fn answer(
                 workflow_id: &caller.workflow_id,
                 outbox: post.outbox,
             };
-            Ok(result(id, &listen::serve(&listening, params).await?))
+            Ok(result(id, &Box::pin(listen::serve(&listening, params)).await?))
         }
         (name, _) => match Method::find(name, era) {
-            Some(method) => other_call(gateway, post, received, agent, method).await,
+            Some(method) => Box::pin(other_call(gateway, post, received, agent, method)).await,
             None => Err(Problem::new(Code::MethodNotFound, format!("{name:?} is not served"))),
         },
     }

@@ -5,6 +5,7 @@
 //! it as a legacy server would, and makes the next round itself, within the agent's one call.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 
 use claim::Digest;
 use claim::json::Json;
@@ -133,7 +134,7 @@ pub(super) async fn next(
         let (sender, answer) = oneshot::channel();
         let params = request.find("params").map_or("{}", RawValue::get);
         ask::put(asking, server, &method, params, Asker::Round(sender)).await;
-        let answer = patience.bear(async { answer.await.map_err(|_| unreadable()) }).await?;
+        let answer = patience.bear(pin!(async { answer.await.map_err(|_| unreadable()) })).await?;
         let answer = answer.map_err(|error| {
             Fault::new(Code::UpstreamInvalid, format!("tool server wants {method}, and the answer was {error}"))
         })?;

@@ -2,13 +2,13 @@
 
 use std::cell::Cell;
 use std::ops::Range;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
-use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::agent::{Agent, InFlight};
 use super::ask::{self, Asking};
@@ -46,13 +46,12 @@ impl Reply {
 /// call, or a modern one whose agent is gone, ends at once.
 pub(super) struct Patience {
     timeout: Duration,
-    next: Instant,
     last: Instant,
+    /// One timer for all steps: most calls are answered before it is set a second time.
+    timer: Pin<Box<Sleep>>,
     /// The agent's connection, if its end cancels the call.
     outbox: Option<Rc<Outbox>>,
-    cancelled: Option<Rc<Notify>>,
-    /// Keeps the call cancellable.
-    _in_flight: Option<InFlight>,
+    in_flight: Option<InFlight>,
     /// What the tool server asked of the agent and waits for.
     pub(super) asked: Rc<Cell<u32>>,
 }
@@ -61,62 +60,58 @@ impl Patience {
     pub(super) fn new(gateway: &Gateway, asked: &Asked<'_>) -> Self {
         let timeout = Duration::from_millis(gateway.config.limits.upstream_timeout_ms);
         let now = Instant::now();
-        let in_flight = asked.agent.map(|agent| Agent::begin(agent, asked.id.get()));
         Self {
             timeout,
-            next: now + timeout,
             last: now + limits::MAX_CALL.max(timeout),
+            timer: Box::pin(sleep_until(now + timeout)),
             outbox: (asked.era == Era::Modern).then(|| asked.outbox.clone()),
-            cancelled: in_flight.as_ref().map(InFlight::cancelled),
-            _in_flight: in_flight,
+            in_flight: asked.agent.map(|agent| Agent::begin(agent, asked.id.get())),
             asked: Rc::default(),
         }
     }
 
     /// Waits for one step.
-    pub(super) async fn bear<T>(&mut self, step: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
-        let mut step = std::pin::pin!(step);
+    pub(super) async fn bear<T>(
+        &mut self,
+        mut step: Pin<&mut impl Future<Output = Result<T, Fault>>>,
+    ) -> Result<T, Fault> {
         loop {
-            let deadline = self.next.min(self.last);
-            let done = tokio::select! {
+            tokio::select! {
                 biased;
-                done = timeout_at(deadline, step.as_mut()) => done,
-                () = gone(self.outbox.as_deref()) => return Err(cancelled("agent closed the connection")),
-                () = notified(self.cancelled.as_deref()) => return Err(cancelled("agent cancelled the call")),
-            };
-            match done {
-                Ok(done) => return done,
-                // The tool server waits for the agent, not the other way round.
-                Err(_) if self.asked.get() > 0 && deadline < self.last => self.heard(),
-                Err(_) => {
-                    let text = format!("no answer within {} ms", self.timeout.as_millis());
-                    return Err(Fault::new(Code::UpstreamTimeout, text));
+                done = step.as_mut() => return done,
+                text = cancelled(self.outbox.as_deref(), self.in_flight.as_ref()) => {
+                    return Err(Fault::new(Code::CallCancelled, text));
                 }
+                () = self.timer.as_mut() => {}
             }
+            // The tool server waits for the agent, not the other way round.
+            if self.asked.get() == 0 || Instant::now() >= self.last {
+                let text = format!("no answer within {} ms", self.timeout.as_millis());
+                return Err(Fault::new(Code::UpstreamTimeout, text));
+            }
+            self.heard();
         }
     }
 
     /// The tool server said something.
     fn heard(&mut self) {
-        self.next = Instant::now() + self.timeout;
+        let next = Instant::now() + self.timeout;
+        self.timer.as_mut().reset(next.min(self.last));
     }
 }
 
-fn cancelled(text: &str) -> Fault {
-    Fault::new(Code::CallCancelled, text)
-}
-
-async fn gone(outbox: Option<&Outbox>) {
-    match outbox {
-        Some(outbox) => outbox.gone().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn notified(notify: Option<&Notify>) {
-    match notify {
-        Some(notify) => notify.notified().await,
-        None => std::future::pending().await,
+/// Waits until the agent wants no answer any more.
+async fn cancelled(outbox: Option<&Outbox>, in_flight: Option<&InFlight>) -> &'static str {
+    match (outbox, in_flight) {
+        (Some(outbox), _) => {
+            outbox.gone().await;
+            "agent closed the connection"
+        }
+        (None, Some(in_flight)) => {
+            in_flight.cancelled().await;
+            "agent cancelled the call"
+        }
+        (None, None) => std::future::pending().await,
     }
 }
 
@@ -135,7 +130,7 @@ pub(super) async fn answer(
     }
     let wrong = |exchange: &Exchange<'_>| Err(Fault::new(Code::UpstreamInvalid, exchange.describe()));
     loop {
-        let Some(bytes) = patience.bear(exchange.next()).await? else {
+        let Some(bytes) = patience.bear(pin!(exchange.next())).await? else {
             return Err(Fault::new(Code::UpstreamInvalid, "event stream ended without the answer"));
         };
         let message = match parse_incoming(&bytes, id) {
@@ -163,7 +158,7 @@ pub(super) async fn answer(
             }
             Message::Request(request) => {
                 patience.heard();
-                pass(open, asked, link, &request, &bytes, patience).await;
+                Box::pin(pass(open, asked, link, &request, &bytes, patience)).await;
             }
         }
     }

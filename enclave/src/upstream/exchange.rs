@@ -15,7 +15,8 @@ pub struct Exchange<'a> {
     pub status: u16,
     /// `Mcp-Session-Id` of the response.
     pub session: Option<String>,
-    media_type: String,
+    /// The media type, if it is neither JSON nor an event stream.
+    other: Option<String>,
     lease: Lease<'a>,
     form: Form,
     cap: usize,
@@ -34,12 +35,13 @@ enum Form {
 impl<'a> Exchange<'a> {
     pub(super) fn new(head: &Head, lease: Lease<'a>, cap: usize) -> Self {
         let content_type = head.field("content-type").unwrap_or_default();
-        let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        let events = media_type == "text/event-stream" && head.status == 200;
+        let media_type = content_type.split(';').next().unwrap_or_default().trim();
+        let events = media_type.eq_ignore_ascii_case("text/event-stream") && head.status == 200;
+        let known = events || media_type.eq_ignore_ascii_case("application/json");
         Self {
             status: head.status,
             session: head.field("mcp-session-id").map(str::to_owned),
-            media_type,
+            other: (!known).then(|| media_type.to_owned()),
             lease,
             form: if events { Form::Events(Parser::default()) } else { Form::Json },
             cap,
@@ -52,9 +54,9 @@ impl<'a> Exchange<'a> {
         matches!(self.form, Form::Events(_))
     }
 
-    /// Whether the body is JSON by its media type.
+    /// Whether the media type says that there are JSON-RPC messages in it.
     pub fn is_json(&self) -> bool {
-        self.streams() || self.media_type == "application/json"
+        self.other.is_none()
     }
 
     /// Whether the status says success.
@@ -64,7 +66,8 @@ impl<'a> Exchange<'a> {
 
     /// For the audit entry, when it is not what was asked for.
     pub fn describe(&self) -> String {
-        format!("HTTP {} with a {:?} body", self.status, self.media_type)
+        let media_type = self.other.as_deref().unwrap_or("application/json");
+        format!("HTTP {} with a {media_type:?} body", self.status)
     }
 
     /// The next message, as it comes: the one JSON body, or the data of the next event. At most the cap in all.

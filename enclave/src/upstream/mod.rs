@@ -78,7 +78,11 @@ impl Upstreams {
     pub async fn shared(&self, server: usize) -> Result<Rc<Link>, Fault> {
         let place = self.shared.get(server).ok_or_else(|| Fault::new(Code::Internal, "no such tool server"))?;
         let cell = place.borrow().clone();
-        cell.get_or_try_init(|| async { self.link(server, &NOBODY).await.map(Rc::new) }).await.cloned()
+        if let Some(link) = cell.get() {
+            return Ok(link.clone());
+        }
+        // Boxed, as everything that few calls need: what a future may hold is copied with every call.
+        Box::pin(cell.get_or_try_init(|| async { self.link(server, &NOBODY).await.map(Rc::new) })).await.cloned()
     }
 
     /// Forgets a shared link whose session has ended.
