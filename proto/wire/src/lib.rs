@@ -13,7 +13,8 @@ mod messages;
 pub use codec::{CodecError, decode, encode};
 pub use frame::{HEADER_LEN, Header, MAGIC, VERSION, WireError, blocking, read, write};
 pub use messages::{
-    Append, AppendAnswer, Blob, BootBundle, BootRefusal, BootReport, ControlEvent, ControlRequest, Counters, Decision,
-    Document, EnclaveOpen, Enforcement, HostOpen, LogEvent, Message, OpenAnswer, OpenRefusal, PolicyFile,
-    PolicyQuestions, Provider, RecallItem, RefusalCode, StoreFailure, StoreHead, StorePosition, Text, limits,
+    Append, AppendAnswer, Blob, BootBundle, BootRefusal, BootReport, CodeTotal, ControlEvent, ControlRequest, Counters,
+    Decision, Document, EnclaveOpen, Enforcement, HostOpen, LATENCY_BOUNDS_US, LATENCY_BUCKETS, LogEvent, Message,
+    OpenAnswer, OpenRefusal, PolicyFile, PolicyQuestions, Provider, RecallItem, RefusalCode, StoreFailure, StoreHead,
+    StorePosition, Text, ToolTotals, limits,
 };

@@ -26,6 +26,8 @@ pub mod limits {
     pub const TEXT: usize = 2 << 10;
     /// The bytes of one [`super::ControlEvent::Part`].
     pub const PART: usize = 48 << 10;
+    /// Entries of one [`super::ControlEvent::Tools`], which fits [`SMALL`] whatever the numbers are.
+    pub const TOOLS: usize = 256;
 }
 
 /// A message type: one number on the wire, one size limit.
@@ -265,6 +267,10 @@ pub enum ControlEvent {
         /// Whether the document ends here.
         last: bool,
     },
+    /// Running totals of the tools whose totals changed, with the [`Counters`]; at most [`limits::TOOLS`] in one event.
+    Tools(Vec<ToolTotals>),
+    /// Running totals of the answers with an error code, all that are not zero, with the [`Counters`] when they changed.
+    Codes(Vec<CodeTotal>),
 }
 
 /// What was loaded, as the enclave measured it.
@@ -393,6 +399,36 @@ pub struct Counters {
     pub records: u64,
     /// Answers withheld because the store did not answer.
     pub audit_unavailable: u64,
+}
+
+/// Upper bounds of the latency buckets in microseconds, each included; what is above the last is in one more bucket.
+pub const LATENCY_BOUNDS_US: [u64; 18] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
+    5_000_000, 10_000_000, 30_000_000, 60_000_000,
+];
+/// Buckets of a latency histogram: one per bound, and one above.
+pub const LATENCY_BUCKETS: usize = LATENCY_BOUNDS_US.len() + 1;
+
+/// Running totals of one tool since boot. Every call that ended is in `calls` once and in `latency` once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct ToolTotals {
+    /// Index of the tool in the catalog sorted by name; `u32::MAX` for calls to anything else.
+    pub tool: u32,
+    /// Calls by [`Decision`], in its order.
+    pub calls: [u64; 4],
+    /// Calls by latency, from the arrival of the request to its terminal entry: see [`LATENCY_BOUNDS_US`].
+    pub latency: [u64; LATENCY_BUCKETS],
+    /// Sum of the latencies in microseconds.
+    pub latency_sum_us: u64,
+}
+
+/// Answers with one error code since boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct CodeTotal {
+    /// Number of the error code, see `docs/errors.md`.
+    pub code: u16,
+    /// How many answers.
+    pub answers: u64,
 }
 
 /// What an operator should see, as numbers.

@@ -11,10 +11,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use tokio::io::{AsyncRead, ReadBuf};
 use wire::{
-    Append, AppendAnswer, Blob, BootBundle, BootRefusal, BootReport, CodecError, ControlEvent, ControlRequest,
-    Counters, Document, EnclaveOpen, Enforcement, HEADER_LEN, Header, HostOpen, LogEvent, MAGIC, Message, OpenAnswer,
-    OpenRefusal, PolicyFile, PolicyQuestions, Provider, RecallItem, RefusalCode, StoreFailure, StoreHead,
-    StorePosition, Text, VERSION, WireError, blocking, decode, encode,
+    Append, AppendAnswer, Blob, BootBundle, BootRefusal, BootReport, CodeTotal, CodecError, ControlEvent,
+    ControlRequest, Counters, Document, EnclaveOpen, Enforcement, HEADER_LEN, Header, HostOpen, LATENCY_BUCKETS,
+    LogEvent, MAGIC, Message, OpenAnswer, OpenRefusal, PolicyFile, PolicyQuestions, Provider, RecallItem, RefusalCode,
+    StoreFailure, StoreHead, StorePosition, Text, ToolTotals, VERSION, WireError, blocking, decode, encode, limits,
 };
 
 fn blob() -> impl Strategy<Value = Blob> {
@@ -117,6 +117,11 @@ fn counters() -> impl Strategy<Value = Counters> {
     )
 }
 
+fn tool_totals() -> impl Strategy<Value = ToolTotals> {
+    (any::<(u32, [u64; 4], u64)>(), any::<[u64; LATENCY_BUCKETS]>())
+        .prop_map(|((tool, calls, latency_sum_us), latency)| ToolTotals { tool, calls, latency, latency_sum_us })
+}
+
 fn control_event() -> impl Strategy<Value = ControlEvent> {
     prop_oneof![
         report().prop_map(ControlEvent::Booted),
@@ -130,6 +135,9 @@ fn control_event() -> impl Strategy<Value = ControlEvent> {
         })),
         any::<u64>().prop_map(|sessions_closed| ControlEvent::Stopped { sessions_closed }),
         (blob(), any::<bool>()).prop_map(|(bytes, last)| ControlEvent::Part { bytes, last }),
+        vec(tool_totals(), 0..4).prop_map(ControlEvent::Tools),
+        vec(any::<(u16, u64)>().prop_map(|(code, answers)| CodeTotal { code, answers }), 0..4)
+            .prop_map(ControlEvent::Codes),
     ]
 }
 
@@ -297,6 +305,18 @@ fn a_message_over_the_limit_is_not_written() {
     let host = Text("x".repeat(EnclaveOpen::MAX));
     let error = encode(&EnclaveOpen::Dial { host, port: 1 }).unwrap_err();
     assert!(matches!(error, CodecError::TooLarge { .. }), "{error}");
+}
+
+#[test]
+fn as_many_tools_as_allowed_fit_one_event() {
+    let largest = ToolTotals {
+        tool: u32::MAX,
+        calls: [u64::MAX; 4],
+        latency: [u64::MAX; LATENCY_BUCKETS],
+        latency_sum_us: u64::MAX,
+    };
+    let event = ControlEvent::Tools(vec![largest; limits::TOOLS]);
+    assert_eq!(decode::<ControlEvent>(&encode(&event).unwrap()).unwrap(), event);
 }
 
 #[test]

@@ -12,9 +12,10 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use wire::{
-    Append, AppendAnswer, Blob, BootBundle, BootRefusal, BootReport, ControlEvent, ControlRequest, Counters, Decision,
-    Document, EnclaveOpen, Enforcement, HostOpen, LogEvent, Message, OpenAnswer, OpenRefusal, PolicyFile,
-    PolicyQuestions, Provider, RecallItem, RefusalCode, StoreFailure, StoreHead, StorePosition, Text, blocking,
+    Append, AppendAnswer, Blob, BootBundle, BootRefusal, BootReport, CodeTotal, ControlEvent, ControlRequest, Counters,
+    Decision, Document, EnclaveOpen, Enforcement, HostOpen, LATENCY_BOUNDS_US, LATENCY_BUCKETS, LogEvent, Message,
+    OpenAnswer, OpenRefusal, PolicyFile, PolicyQuestions, Provider, RecallItem, RefusalCode, StoreFailure, StoreHead,
+    StorePosition, Text, ToolTotals, blocking,
 };
 
 const SPEC: &str = include_str!("../SPEC.md");
@@ -146,7 +147,14 @@ fn events(vectors: &mut Vectors<'_>) {
     check(vectors, "ControlEvent::Counters", &ControlEvent::Counters(counters));
     check(vectors, "ControlEvent::Stopped", &ControlEvent::Stopped { sessions_closed: 2 });
     check(vectors, "ControlEvent::Part", &ControlEvent::Part { bytes: Blob(b"namespace".into()), last: true });
-    // Indexes of `Counters::calls`.
+    let mut busy = ToolTotals { tool: 1, calls: [250, 251, 0, 1], latency_sum_us: 65_536, ..ToolTotals::default() };
+    busy.latency[0] = 1;
+    busy.latency[1] = 501;
+    let other = ToolTotals { tool: u32::MAX, ..ToolTotals::default() };
+    check(vectors, "ControlEvent::Tools", &ControlEvent::Tools(vec![busy, other]));
+    let codes = [(7, 251), (300, 1)].map(|(code, answers)| CodeTotal { code, answers });
+    check(vectors, "ControlEvent::Codes", &ControlEvent::Codes(codes.into()));
+    // Indexes of `Counters::calls` and `ToolTotals::calls`.
     let places =
         [Decision::Allow, Decision::Deny, Decision::AdvisoryDeny, Decision::Fault].map(|decision| decision as usize);
     assert_eq!(places, [0, 1, 2, 3]);
@@ -202,6 +210,17 @@ fn store(vectors: &mut Vectors<'_>) {
     check(vectors, "RecallItem::End", &RecallItem::End);
 }
 
+/// The table of the specification is the constant.
+#[test]
+fn the_specification_has_these_latency_buckets() {
+    let row = SPEC.lines().find(|line| line.starts_with("| upper bound in microseconds |")).expect("a row");
+    let cells: Vec<&str> = row.trim_matches('|').split('|').skip(1).map(str::trim).collect();
+    let bounds: Vec<String> = LATENCY_BOUNDS_US.iter().map(u64::to_string).collect();
+    assert_eq!(cells, [bounds, vec!["none".to_owned()]].concat());
+    assert!(LATENCY_BOUNDS_US.is_sorted_by(|a, b| a < b));
+    assert_eq!(cells.len(), LATENCY_BUCKETS);
+}
+
 /// Stops compiling when a message gets a variant: add it here, in its function above, and in `SPEC.md`.
 #[test]
 fn no_variant_is_forgotten() {
@@ -228,7 +247,7 @@ fn no_variant_is_forgotten() {
         }
     }
     fn event(message: &ControlEvent) {
-        use ControlEvent::{Booted, Checked, Counters, DefinitionHash, Log, Part, Refused, Stopped};
+        use ControlEvent::{Booted, Checked, Codes, Counters, DefinitionHash, Log, Part, Refused, Stopped, Tools};
         match message {
             Booted(_)
             | Refused(_)
@@ -237,7 +256,9 @@ fn no_variant_is_forgotten() {
             | Counters(_)
             | Log(_)
             | Stopped { .. }
-            | Part { .. } => {}
+            | Part { .. }
+            | Tools(_)
+            | Codes(_) => {}
         }
     }
     fn log(event: LogEvent) {
