@@ -154,6 +154,7 @@ pub fn boot(
     let x = boot_x(&binding).map_err(internal)?;
     let binding = json::to_json(&binding).map_err(internal)?;
     let Loaded { config, config_hash, catalog, policy } = loaded;
+    events.expect_tools(catalog.tools().len());
     let audit = Rc::new(Audit::new(
         id,
         config.audit.durability,

@@ -5,9 +5,9 @@ use std::rc::Rc;
 use tokio::io::{ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use wire::limits::PART;
-use wire::{Blob, BootRefusal, ControlEvent, ControlRequest, Document, RefusalCode};
+use wire::{Blob, BootRefusal, ControlEvent, ControlRequest, Counters, Document, RefusalCode};
 
 use crate::boot;
 use crate::claims;
@@ -150,16 +150,14 @@ async fn shutdown(gateway: &Rc<Gateway>) -> u64 {
     closed
 }
 
-/// Writes replies first, then log events, and counters when they changed.
+/// Writes replies first, then log events, and totals when they changed.
 async fn write(
     mut writer: WriteHalf<BoxStream>,
     mut replies: mpsc::Receiver<ControlEvent>,
     enclave: Rc<Enclave>,
     events: Rc<Events>,
 ) {
-    let mut ticks = interval(limits::COUNTERS_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut last = wire::Counters::default();
+    let mut totals = Totals::new(enclave, events.clone());
     loop {
         let event = tokio::select! {
             biased;
@@ -168,18 +166,54 @@ async fn write(
                 None => return,
             },
             event = events.next() => ControlEvent::Log(event),
-            _ = ticks.tick() => {
-                let Some(gateway) = enclave.gateway.get() else { continue };
-                let counters = gateway.counters();
-                if counters == last {
-                    continue;
-                }
-                last.clone_from(&counters);
-                ControlEvent::Counters(counters)
-            }
+            event = totals.next() => event,
         };
         if wire::write(&mut writer, &event).await.is_err() {
             return;
+        }
+    }
+}
+
+/// Running totals for the host, in rounds: what changed since the last one, in frames of bounded size.
+struct Totals {
+    enclave: Rc<Enclave>,
+    events: Rc<Events>,
+    ticks: Interval,
+    counters: Counters,
+    /// Tools that are left of this round; those that change while it lasts are in the next one.
+    tools: usize,
+    /// Whether the codes are left of this round.
+    codes: bool,
+}
+
+impl Totals {
+    fn new(enclave: Rc<Enclave>, events: Rc<Events>) -> Self {
+        let mut ticks = interval(limits::COUNTERS_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        Self { enclave, events, ticks, counters: Counters::default(), tools: 0, codes: false }
+    }
+
+    /// The next frame. Nothing is lost when it is not waited for.
+    async fn next(&mut self) -> ControlEvent {
+        loop {
+            if self.tools > 0 {
+                let tools = self.events.take_tools(self.tools.min(wire::limits::TOOLS));
+                self.tools = self.tools.saturating_sub(wire::limits::TOOLS);
+                return ControlEvent::Tools(tools);
+            }
+            if std::mem::take(&mut self.codes)
+                && let Some(codes) = self.events.take_codes()
+            {
+                return ControlEvent::Codes(codes);
+            }
+            self.ticks.tick().await;
+            let Some(gateway) = self.enclave.gateway.get() else { continue };
+            (self.tools, self.codes) = (self.events.changed_tools(), true);
+            let counters = gateway.counters();
+            if counters != self.counters {
+                self.counters.clone_from(&counters);
+                return ControlEvent::Counters(counters);
+            }
         }
     }
 }

@@ -4,9 +4,14 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
 use tokio::sync::Notify;
-use wire::{Counters, Decision, LogEvent};
+use wire::{CodeTotal, Counters, Decision, LogEvent, ToolTotals};
 
+use crate::error::Code;
 use crate::limits;
+
+mod totals;
+
+use totals::Totals;
 
 /// Counters and a bounded queue of log events for the control stream.
 #[derive(Default)]
@@ -14,22 +19,44 @@ pub struct Events {
     queue: RefCell<VecDeque<LogEvent>>,
     dropped: Cell<u64>,
     counters: RefCell<Counters>,
+    totals: RefCell<Totals>,
     ready: Notify,
 }
 
 impl Events {
-    /// Counts a call by its decision.
-    pub fn call(&self, decision: Decision) {
+    /// Makes room for the totals of so many tools.
+    pub fn expect_tools(&self, tools: usize) {
+        self.totals.replace(Totals::of_catalog(tools));
+    }
+
+    /// Counts a call that has ended by its decision and by its latency in microseconds. `tool` is its place in the catalog,
+    /// if it is there.
+    pub fn call(&self, decision: Decision, tool: Option<usize>, latency_us: u64) {
         let mut counters = self.counters.borrow_mut();
-        let index = match decision {
-            Decision::Allow => 0,
-            Decision::Deny => 1,
-            Decision::AdvisoryDeny => 2,
-            Decision::Fault => 3,
-        };
-        if let Some(count) = counters.calls.get_mut(index) {
+        if let Some(count) = counters.calls.get_mut(decision as usize) {
             *count = count.saturating_add(1);
         }
+        self.totals.borrow_mut().call(tool, decision, latency_us);
+    }
+
+    /// Counts an answer with an error code.
+    pub fn answered(&self, code: Code) {
+        self.totals.borrow_mut().answer(code);
+    }
+
+    /// How many tools the host has old totals of.
+    pub fn changed_tools(&self) -> usize {
+        self.totals.borrow().changed()
+    }
+
+    /// The totals of at most so many of them, for the host.
+    pub fn take_tools(&self, most: usize) -> Vec<ToolTotals> {
+        self.totals.borrow_mut().take_tools(most)
+    }
+
+    /// The totals by error code, for the host, if they changed.
+    pub fn take_codes(&self) -> Option<Vec<CodeTotal>> {
+        self.totals.borrow_mut().take_codes()
     }
 
     /// Counts an answer withheld because the store did not answer.

@@ -11,6 +11,7 @@ use claim::key::Key;
 use claim::names::check_id;
 use claim::profile::EnforcementMode;
 use claim::time::Timestamp;
+use hyper::Response;
 
 use crate::audit::{Audit, Ticket};
 use crate::boot::Boot;
@@ -18,6 +19,7 @@ use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::error::Code;
 use crate::events::Events;
+use crate::http::Body;
 use crate::policy::Policy;
 use crate::polling::Polling;
 use crate::random;
@@ -165,6 +167,13 @@ impl Gateway {
     /// Whether what the policy denies is not forwarded.
     pub fn enforces(&self) -> bool {
         self.config.attestation.enforcement_mode == crate::config::EnforcementMode::Enforcing
+    }
+
+    /// Counts an answer that carries an error code.
+    pub fn answered(&self, answer: &Response<Body>) {
+        if let Some(code) = answer.extensions().get::<Code>() {
+            self.events.answered(*code);
+        }
     }
 
     /// How long a session may be idle.

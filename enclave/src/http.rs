@@ -11,6 +11,8 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use tokio::sync::mpsc;
 
+use crate::error::Code;
+
 /// Why a body was not read.
 #[derive(Debug)]
 pub enum BodyError {
@@ -138,6 +140,13 @@ pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(Body::Whole(Some(body)));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// An answer with a JSON body that carries an error code, which is counted when the answer leaves.
+pub fn error(code: Code, status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = json(status, body);
+    response.extensions_mut().insert(code);
     response
 }
 

@@ -173,6 +173,11 @@ impl HostileHost {
         }
     }
 
+    /// The next event, if there is one soon.
+    pub fn try_event(&self, patience: Duration) -> Option<ControlEvent> {
+        self.events.recv_timeout(patience).ok()
+    }
+
     /// Whether the enclave's process is there.
     pub fn is_alive(&mut self) -> bool {
         self.enclave.is_alive()

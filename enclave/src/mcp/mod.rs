@@ -273,7 +273,7 @@ fn answered(gateway: &Gateway, answered: Answered, place: Place, era: Era, id: &
         Answered::UpstreamError(error, status) => {
             // The modern era says some errors with the status too; in a session of the legacy one it would end the session.
             let status = StatusCode::from_u16(status).ok().filter(|_| era == Era::Modern).unwrap_or(StatusCode::OK);
-            http::json(status, envelope::failure(Some(id), &error))
+            http::error(Code::UpstreamToolError, status, envelope::failure(Some(id), &error))
         }
         Answered::Refused(refusal) => refused_call(gateway, &refusal, place, id),
     }

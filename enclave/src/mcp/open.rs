@@ -302,7 +302,7 @@ impl OpenCall {
             state.summary.touch(domain, &self.call_id, self.about.name(&gateway.catalog));
         }
         drop(state);
-        self.gateway.events.call(outcome.counted());
+        self.gateway.events.call(outcome.counted(), tool.map(|tool| tool.index), self.latency());
         self.session.leave();
         Ok((sealed.hash, ticket))
     }

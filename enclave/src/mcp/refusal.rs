@@ -22,7 +22,7 @@ pub(super) fn refuse(problem: &Problem, id: Option<&RawValue>) -> Response<Body>
     }
     data.push('}');
     let error = format!("{{\"code\":{},\"message\":{message},\"data\":{data}}}", problem.code.rpc());
-    http::json(problem.code.status(), envelope::failure(id, &error))
+    http::error(problem.code, problem.code.status(), envelope::failure(id, &error))
 }
 
 /// A request whose body was not read.
@@ -55,5 +55,5 @@ pub(super) fn refused_call(gateway: &Gateway, refusal: &Refusal, place: Place, i
         Place::Seed => refusal.code.status(),
         Place::Meta => StatusCode::OK,
     };
-    http::json(status, envelope::failure(Some(id), &error))
+    http::error(refusal.code, status, envelope::failure(Some(id), &error))
 }

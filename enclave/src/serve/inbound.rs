@@ -42,7 +42,12 @@ pub(super) async fn serve(gateway: Rc<Gateway>, stream: BoxStream) {
         .half_close(false);
     let service = service_fn(|request: Request<Incoming>| {
         let outbox = Outbox::new(mcp::accepts_streams(request.headers()));
-        let request = routes::serve(gateway.clone(), connection.clone(), request, outbox.clone());
+        let (gateway, connection, messages) = (gateway.clone(), connection.clone(), outbox.clone());
+        let request = async move {
+            let answer = routes::serve(gateway.clone(), connection, request, messages).await;
+            gateway.answered(&answer);
+            answer
+        };
         Ongoing { request: Some(Box::pin(request)), outbox }
     });
     let _ = server.serve_connection(TokioIo::new(stream), service).await;

@@ -221,7 +221,7 @@ fn refuse(code: Code, detail: Option<&str>) -> Response<Body> {
         None => push_string(&mut message, code.message()),
     }
     let body = format!("{{\"error\":{{\"code\":\"{}\",\"message\":{message}}}}}", code.name());
-    http::json(code.status(), Bytes::from(body))
+    http::error(code, code.status(), Bytes::from(body))
 }
 
 #[cfg(test)]

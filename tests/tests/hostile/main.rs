@@ -4,6 +4,7 @@ mod boot;
 mod dials;
 mod frames;
 mod records;
+mod totals;
 
 use serde_json::Value;
 use tests::hostile::HostileHost;
