@@ -12,6 +12,7 @@ mod hash_definition;
 mod policy;
 mod run;
 mod schema;
+mod status;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,6 +24,10 @@ Examples:
 
   Validate everything that the configuration names, without serving:
     host check --config cmcp-config.yaml
+
+  See what a running gateway does, once it shows its metrics:
+    host --dev-enclave --metrics 127.0.0.1:9464
+    host status
 
   The definition_hash for a catalog entry:
     host hash-definition approved_definition.json
@@ -54,6 +59,7 @@ enum Command {
     Schema(schema::Schema),
     Policy(policy::Policy),
     DemoServer(demo_server::DemoServer),
+    Status(status::ShowStatus),
 }
 
 type Outcome = Result<(), Box<dyn Error>>;
@@ -79,6 +85,7 @@ async fn execute(cli: Cli) -> Outcome {
         Some(Command::Schema(schema)) => schema.execute().await,
         Some(Command::Policy(policy)) => policy.execute().await,
         Some(Command::DemoServer(server)) => server.execute().await,
+        Some(Command::Status(status)) => status.execute().await,
     }
 }
 

@@ -184,7 +184,10 @@ impl Control {
             loop {
                 match self.events.recv().await.ok_or(ControlError::Closed)? {
                     ControlEvent::Refused(refusal) => return Err(ControlError::Refused(refusal.into())),
-                    ControlEvent::Counters(_) | ControlEvent::Log(_) => {}
+                    ControlEvent::Counters(_)
+                    | ControlEvent::Tools(_)
+                    | ControlEvent::Codes(_)
+                    | ControlEvent::Log(_) => {}
                     other => return Ok(other),
                 }
             }

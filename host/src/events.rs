@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use wire::{BootReport, Counters, Enforcement, LogEvent, Provider, StoreFailure};
 
 use crate::documents::{Catalog, Origin};
-use crate::limits;
 use crate::report::{Reporter, hex, sha256};
+use crate::{codes, limits};
 
 /// The three lines about what was loaded.
 pub fn loaded(reporter: Reporter, report: &BootReport) {
@@ -138,8 +138,9 @@ fn described(catalog: &Catalog, event: LogEvent) -> (&'static str, String, Value
         }
         LogEvent::Faulted { session, tool, code } => {
             let tool = catalog.tool_name(tool);
-            let text = format!("fault {code}: {tool} in session {session} (docs/errors.md)");
-            ("faulted", text, json!({ "session": session, "tool": tool, "code": code }))
+            let name = codes::name(code);
+            let text = format!("fault {name}: {tool} in session {session} (docs/errors.md)");
+            ("faulted", text, json!({ "session": session, "tool": tool, "code": code, "error_code": name }))
         }
         LogEvent::StoreUnavailable => {
             ("store_unavailable", "the record store does not answer; calls are refused".to_owned(), json!({}))

@@ -13,6 +13,7 @@ use wire::{EnclaveOpen, HostOpen, OpenAnswer, OpenRefusal};
 use crate::documents::Server;
 use crate::events::Log;
 use crate::limits;
+use crate::metrics::Metrics;
 use crate::polling::Polling;
 use crate::relay::relay;
 use crate::report::Reporter;
@@ -45,12 +46,19 @@ pub struct Gateway<T, D: Disk> {
     dials: Arc<Semaphore>,
     recalls: Arc<Semaphore>,
     polling: Arc<Polling>,
+    metrics: Arc<Metrics>,
     log: Mutex<Log>,
 }
 
 impl<T: Transport, D: Disk> Gateway<T, D> {
     /// Serves this transport's enclave with this store; dials these servers and no other.
-    pub fn new(transport: Arc<T>, store: Arc<Store<D>>, servers: BTreeSet<Server>, reporter: Reporter) -> Self {
+    pub fn new(
+        transport: Arc<T>,
+        store: Arc<Store<D>>,
+        servers: BTreeSet<Server>,
+        metrics: Arc<Metrics>,
+        reporter: Reporter,
+    ) -> Self {
         let connections = Arc::new(Semaphore::new(limits::CONNECTIONS));
         Self {
             transport,
@@ -60,17 +68,23 @@ impl<T: Transport, D: Disk> Gateway<T, D> {
             connections,
             dials: Semaphore::new(limits::DIALS).into(),
             recalls: Semaphore::new(limits::RECALLS).into(),
+            metrics,
             log: Mutex::new(Log::new(reporter)),
         }
     }
 
     /// Room for one more agent, if there is.
     pub fn admit(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.connections).try_acquire_owned().ok()
+        let room = Arc::clone(&self.connections).try_acquire_owned().ok();
+        if room.is_none() {
+            self.metrics.turned_away();
+        }
+        room
     }
 
     /// Relays one agent's connection to its end.
     pub async fn inbound(self: Arc<Self>, agent: TcpStream, _room: OwnedSemaphorePermit) {
+        let _connected = self.metrics.connected();
         let _ = agent.set_nodelay(true);
         if let Ok(Ok(enclave)) = timeout(limits::OPEN_TIMEOUT, self.open_inbound()).await {
             self.polling.during(relay(agent, enclave)).await;

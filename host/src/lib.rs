@@ -4,6 +4,7 @@
 //! what it should do well is here.
 
 pub mod cli;
+pub mod codes;
 pub mod control;
 pub mod demo;
 pub mod documents;
@@ -12,6 +13,7 @@ pub mod events;
 pub mod gateway;
 pub mod hints;
 pub mod limits;
+pub mod metrics;
 pub mod polling;
 pub mod quickstart;
 pub mod relay;

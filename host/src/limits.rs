@@ -30,6 +30,12 @@ pub const EVENTS: usize = 64;
 pub const LOG_LINES: u32 = 20;
 /// Pause after a failed accept, until file descriptors come free.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Readers of `/metrics` at once; others wait.
+pub const SCRAPES: usize = 16;
+/// For one of them to be served, and for a page of another host to arrive.
+pub const SCRAPE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A page of metrics in bytes: about 20,000 tools with a histogram each.
+pub const SCRAPE_ANSWER: u64 = 64 << 20;
 
 /// For the enclave to open its socket.
 pub const START_TIMEOUT: Duration = Duration::from_secs(10);

@@ -20,6 +20,7 @@ use crate::documents::{Documents, Finding};
 use crate::enclave::{Enclave, StartError};
 use crate::events::Log;
 use crate::gateway::{Callbacks, Gateway};
+use crate::metrics::Metrics;
 use crate::report::{Reporter, unix_ms};
 use crate::store::Store;
 use crate::store::disk::Folder;
@@ -60,6 +61,8 @@ pub struct Supervisor {
     pub program: PathBuf,
     /// Whether to ask for dev mode.
     pub dev: bool,
+    /// What happens, in numbers.
+    pub metrics: Arc<Metrics>,
     /// Where to report.
     pub reporter: Reporter,
 }
@@ -88,13 +91,17 @@ impl Supervisor {
         let mut signals = Signals::new()?;
         let Some(first) = signals.or_stop(self.start()).await else { return Ok(()) };
         let (mut running, report) = first?;
+        self.metrics.enclave_started();
         self.announce(&report)?;
         let mut pause = limits::RESTART_FIRST;
         loop {
             let started = Instant::now();
             match self.serve(running, &mut signals).await? {
                 End::Stopped => break,
-                End::Died { status, counters } => self.report_death(status, &counters),
+                End::Died { status, counters } => {
+                    self.metrics.enclave_ended();
+                    self.report_death(status, &counters);
+                }
             }
             if started.elapsed() > limits::RESTART_RESET {
                 pause = limits::RESTART_FIRST;
@@ -119,6 +126,7 @@ impl Supervisor {
             *pause = (*pause * 2).min(limits::RESTART_LONGEST);
             match started {
                 Ok((running, report)) => {
+                    self.metrics.enclave_restarted();
                     events::loaded(self.reporter, &report);
                     return Ok(Some(running));
                 }
@@ -134,8 +142,9 @@ impl Supervisor {
     async fn start(&self) -> Result<(Running, BootReport), SuperviseError> {
         let enclave = Enclave::start(&self.program).await?;
         let servers = self.documents.catalog.servers.clone();
-        let gateway =
-            Arc::new(Gateway::new(Arc::clone(&enclave.transport), Arc::clone(&self.store), servers, self.reporter));
+        let (transport, store, metrics) =
+            (Arc::clone(&enclave.transport), Arc::clone(&self.store), Arc::clone(&self.metrics));
+        let gateway = Arc::new(Gateway::new(transport, store, servers, metrics, self.reporter));
         let callbacks = Arc::clone(&gateway).callbacks();
         let mut running =
             Running { enclave, gateway, callbacks, counters: Counters::default(), log: Log::new(self.reporter) };
@@ -208,9 +217,12 @@ impl Supervisor {
     fn event(&self, running: &mut Running, event: ControlEvent) {
         match event {
             ControlEvent::Counters(counters) => {
+                self.metrics.counters(counters.clone());
                 running.counters = counters;
                 running.log.catch_up();
             }
+            ControlEvent::Tools(tools) => self.metrics.tools(tools),
+            ControlEvent::Codes(codes) => self.metrics.codes(&codes),
             ControlEvent::Log(event) => running.log.event(&self.documents.catalog, event),
             // Answers to nothing that was asked.
             _ => {}

@@ -23,6 +23,7 @@ pub struct Gateway {
     folder: TempDir,
     /// Where agents connect.
     pub address: SocketAddr,
+    metrics: Option<SocketAddr>,
 }
 
 impl Gateway {
@@ -31,6 +32,18 @@ impl Gateway {
         let folder = tempfile::tempdir().expect("a temporary folder");
         setup.write(folder.path());
         Self::start_in(folder)
+    }
+
+    /// Starts a gateway that shows its metrics.
+    pub fn start_with_metrics(setup: &Setup) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        setup.write(folder.path());
+        let metrics = SocketAddr::from((Ipv4Addr::LOCALHOST, bin::free_port()));
+        let words = ["--config", "cmcp-config.yaml", "--metrics", &metrics.to_string()];
+        let mut gateway = Self::spawn_with(folder, &[], &words);
+        gateway.metrics = Some(metrics);
+        gateway.wait_ready();
+        gateway
     }
 
     /// Starts a gateway in a folder that holds its documents, and perhaps the store of an earlier run.
@@ -78,7 +91,12 @@ impl Gateway {
             .stderr(log)
             .spawn()
             .expect("the host starts");
-        Self { host: child, folder, address }
+        Self { host: child, folder, address, metrics: None }
+    }
+
+    /// Where it shows its metrics.
+    pub fn metrics(&self) -> SocketAddr {
+        self.metrics.expect("started with metrics")
     }
 
     /// Waits until `/readyz` says yes.

@@ -1,5 +1,6 @@
 //! `host`: serve.
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use super::Outcome;
 use crate::demo::DemoServer;
 use crate::documents::{Documents, Origin};
 use crate::enclave;
+use crate::metrics::{Metrics, server};
 use crate::quickstart;
 use crate::report::{LogFormat, Reporter};
 use crate::store::disk::Folder;
@@ -30,6 +32,9 @@ pub(super) struct Run {
     /// Where agents connect, instead of listen_addr in the configuration; loopback only with --dev-enclave
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
+    /// Show metrics at http://ADDR/metrics, for Prometheus and for host status; loopback only with --dev-enclave
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<String>,
     /// How to write what happens
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     log_format: LogFormat,
@@ -49,29 +54,51 @@ impl Run {
         let reporter = Reporter::new(self.log_format);
         let documents = self.config.as_deref().map_or_else(Documents::quickstart, Documents::load)?;
         raise_file_limit();
-        let listener = self.bind(&documents).await?;
+        let listen = self.listen.as_ref().unwrap_or(&documents.settings.listen);
+        let exposed = "with --dev-enclave the gateway speaks plain HTTP without authentication, so whoever reaches it can \
+                       call every tool";
+        let listener = self.bind(listen, exposed).await?;
+        let metrics = self.show_metrics(&documents, reporter).await?;
         let store = open_store(&documents, reporter)?;
         if documents.origin == Origin::Quickstart {
             start_demo_server().await?;
         }
         let program = enclave::sibling()?;
-        let supervisor = Supervisor { documents, listener, store, program, dev: self.dev_enclave, reporter };
+        let dev = self.dev_enclave;
+        let supervisor = Supervisor { documents, listener, store, program, dev, metrics, reporter };
         Ok(supervisor.run().await?)
     }
 
-    async fn bind(&self, documents: &Documents) -> Result<TcpListener, String> {
-        let listen = self.listen.as_ref().unwrap_or(&documents.settings.listen);
+    /// Binds an address that is for this machine alone in dev mode, because of what is exposed there.
+    async fn bind(&self, listen: &str, exposed: &str) -> Result<TcpListener, String> {
         let unusable = |error| format!("cannot listen on {listen}: {error}");
         let addresses: Vec<SocketAddr> = lookup_host(listen).await.map_err(unusable)?.collect();
         if let Some(open) = addresses.iter().find(|address| self.dev_enclave && !address.ip().is_loopback()) {
             return Err(format!(
-                "cannot listen on {listen}: {} is not a loopback address, and with --dev-enclave the gateway speaks plain \
-                 HTTP without authentication, so whoever reaches it can call every tool; use 127.0.0.1:{}",
+                "cannot listen on {listen}: {} is not a loopback address, and {exposed}; use 127.0.0.1:{}",
                 open.ip(),
                 open.port()
             ));
         }
         TcpListener::bind(&*addresses).await.map_err(unusable)
+    }
+
+    /// The metrics, served if that was asked for.
+    async fn show_metrics(&self, documents: &Documents, reporter: Reporter) -> Result<Arc<Metrics>, Box<dyn Error>> {
+        let tools = documents.catalog.tools.iter().map(|tool| tool.name.clone()).collect();
+        let metrics = Arc::new(Metrics::new(tools));
+        if let Some(address) = &self.metrics {
+            let exposed = "with --dev-enclave nothing here is for other machines";
+            let listener = self.bind(address, exposed).await?;
+            let address = listener.local_addr()?;
+            reporter.info(
+                "metrics",
+                &format!("metrics at http://{address}/metrics"),
+                json!({ "address": address.to_string() }),
+            );
+            tokio::spawn(server::serve(listener, Arc::clone(&metrics)));
+        }
+        Ok(metrics)
     }
 }
 

@@ -173,7 +173,17 @@ fn definition_hashes_are_the_quickstarts() {
 fn help_teaches() {
     let folder = tempfile::tempdir().expect("a folder");
     let help = text(&host(folder.path(), &["--help"]));
-    for word in ["--dev-enclave", "--config", "--listen", "--log-format", "check", "hash-definition", "demo-server"] {
+    for word in [
+        "--dev-enclave",
+        "--config",
+        "--listen",
+        "--metrics",
+        "--log-format",
+        "check",
+        "hash-definition",
+        "demo-server",
+        "status",
+    ] {
         assert!(help.contains(word), "--help does not mention {word}: {help}");
     }
 }

@@ -12,6 +12,7 @@ mod fidelity;
 mod input;
 mod lifecycle;
 mod mcp;
+mod metrics;
 mod quickstart;
 mod sessions;
 mod shapes;
