@@ -70,7 +70,9 @@ class Gateway:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = self.folder / "log"
+        self.metrics = free_port()
         command = ["--dev-enclave", "--config", self.folder / "cmcp-config.yaml", "--listen", f"127.0.0.1:{self.port}"]
+        command += ["--metrics", f"127.0.0.1:{self.metrics}"]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen([BIN / "host", *command], stdout=log, stderr=log)
         self.wait_ready()
