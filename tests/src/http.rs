@@ -101,6 +101,78 @@ impl Connection {
     }
 }
 
+/// An answer that may be an event stream, which is read event by event.
+pub struct Events {
+    connection: Connection,
+    /// The head; with the body, if it is not an event stream.
+    pub head: Message,
+    text: Vec<u8>,
+}
+
+impl Events {
+    /// Sends a request and reads the answer, of an event stream the head only.
+    pub fn open(
+        mut connection: Connection,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> io::Result<Self> {
+        connection.send(&request_bytes(method, path, headers, body))?;
+        let mut head = read_head(&mut connection.stream)?;
+        if head.header("content-type") != Some("text/event-stream") {
+            read_body(&mut connection.stream, &mut head)?;
+        }
+        Ok(Self { connection, head, text: Vec::new() })
+    }
+
+    /// Whether it is an event stream.
+    pub fn streams(&self) -> bool {
+        self.head.header("content-type") == Some("text/event-stream")
+    }
+
+    /// The data of the next event as it was sent; nothing at the end of the stream.
+    pub fn next_data(&mut self) -> io::Result<Option<String>> {
+        loop {
+            if let Some(end) = self.text.windows(2).position(|bytes| bytes == b"\n\n") {
+                let event: Vec<u8> = self.text.drain(..end + 2).collect();
+                let event = String::from_utf8_lossy(&event).into_owned();
+                let data: Vec<&str> = event.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+                if !data.is_empty() {
+                    return Ok(Some(data.join("\n")));
+                }
+                continue;
+            }
+            let chunk = chunk(&mut self.connection.stream)?;
+            if chunk.is_empty() {
+                return Ok(None);
+            }
+            self.text.extend(chunk);
+        }
+    }
+
+    /// The next event's data as JSON.
+    pub fn next_json(&mut self) -> Value {
+        let data = self.next_data().expect("a stream").expect("an event");
+        serde_json::from_str(&data).unwrap_or_else(|error| panic!("{error}: {data}"))
+    }
+
+    /// The body as JSON, or of an event stream the next event.
+    pub fn next_json_or_body(mut self) -> Value {
+        if self.streams() { self.next_json() } else { self.head.json() }
+    }
+
+    /// The answer: the body, or the last event of the stream in its place.
+    pub fn message(mut self) -> io::Result<Message> {
+        if self.streams() {
+            while let Some(data) = self.next_data()? {
+                self.head.body = data.into_bytes();
+            }
+        }
+        Ok(self.head)
+    }
+}
+
 /// The bytes of a request.
 pub fn request_bytes(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n");
@@ -122,18 +194,28 @@ pub fn response_bytes(status: u16, content_type: &str, body: &[u8]) -> Vec<u8> {
 
 /// Reads one request or response with its body.
 pub fn read_message(stream: &mut impl BufRead) -> io::Result<Message> {
+    let mut message = read_head(stream)?;
+    read_body(stream, &mut message)?;
+    Ok(message)
+}
+
+fn read_head(stream: &mut impl BufRead) -> io::Result<Message> {
     let mut message = Message { start: line(stream)?, ..Message::default() };
     loop {
         let header = line(stream)?;
         let Some((name, value)) = header.split_once(':') else { break };
         message.headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
+    Ok(message)
+}
+
+fn read_body(stream: &mut impl BufRead, message: &mut Message) -> io::Result<()> {
     if message.header("transfer-encoding").is_some_and(|value| value.contains("chunked")) {
         message.body = chunks(stream)?;
     } else if let Some(length) = message.header("content-length").and_then(|value| value.parse().ok()) {
         message.body = exactly(stream, length)?;
     }
-    Ok(message)
+    Ok(())
 }
 
 fn line(stream: &mut impl BufRead) -> io::Result<String> {
@@ -154,13 +236,23 @@ fn exactly(stream: &mut impl BufRead, length: usize) -> io::Result<Vec<u8>> {
 fn chunks(stream: &mut impl BufRead) -> io::Result<Vec<u8>> {
     let mut body = Vec::new();
     loop {
-        let size = usize::from_str_radix(line(stream)?.split(';').next().unwrap_or_default().trim(), 16)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        if size == 0 {
-            while line(stream).is_ok_and(|trailer| !trailer.is_empty()) {}
+        let chunk = chunk(stream)?;
+        if chunk.is_empty() {
             return Ok(body);
         }
-        body.extend(exactly(stream, size)?);
-        line(stream)?;
+        body.extend(chunk);
     }
+}
+
+/// The next chunk; an empty one ends the body.
+fn chunk(stream: &mut impl BufRead) -> io::Result<Vec<u8>> {
+    let size = usize::from_str_radix(line(stream)?.split(';').next().unwrap_or_default().trim(), 16)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    if size == 0 {
+        while line(stream).is_ok_and(|trailer| !trailer.is_empty()) {}
+        return Ok(Vec::new());
+    }
+    let chunk = exactly(stream, size)?;
+    line(stream)?;
+    Ok(chunk)
 }

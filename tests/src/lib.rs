@@ -3,10 +3,12 @@
 //!
 //! The binaries under test are those of `cargo build --release`; `GATEWAY_BIN_DIR` names another folder.
 
+pub mod agent;
 pub mod bin;
 pub mod gateway;
 pub mod hostile;
 pub mod http;
+pub mod mcp_server;
 pub mod proc;
 pub mod setup;
 pub mod store;

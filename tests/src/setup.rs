@@ -11,6 +11,15 @@ const DEFINITION_HASH: &str = "sha256:b42ecf14612f23456b5b0794864a00288d4038ac44
 /// The quickstart's one tool, which its policy names.
 pub const CONTACTS: &str = "salesforce.contacts";
 
+/// A schema with every action that the gateway knows.
+const SCHEMA: &str = r"namespace cMCP {
+  entity Principal = { session_id: String };
+  entity Resource = { tool_name: String };
+  action call_tool, list_resources, read_resource, subscribe_resource, list_prompts, get_prompt, complete, set_log_level,
+    sample, elicit, list_roots
+    appliesTo { principal: [Principal], resource: [Resource], context: { session_max_sensitivity: String } };
+}";
+
 /// Configuration, catalog and policy bundle.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -41,6 +50,20 @@ impl Setup {
             catalog,
             policies: vec![file("manifest.json"), file("schema.cedarschema"), file("demo.cedar")],
         }
+    }
+
+    /// The quickstart's tool on a server that the catalog lets do this, and a policy that allows everything.
+    pub fn governed(upstream: &str, capabilities: &[&str]) -> Self {
+        let mut setup = Self::quickstart(upstream).mode("enforcing");
+        setup.catalog[0]["server"]["capabilities"] = json!(capabilities);
+        setup.policy("schema.cedarschema", SCHEMA).policy("demo.cedar", "permit (principal, action, resource);")
+    }
+
+    /// Forbids an action.
+    #[must_use]
+    pub fn forbid(self, action: &str) -> Self {
+        let text = format!("forbid (principal, action == cMCP::Action::\"{action}\", resource);");
+        self.policy("forbid.cedar", &text)
     }
 
     /// Sets `attestation.enforcement_mode`.

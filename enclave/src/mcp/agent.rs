@@ -146,7 +146,7 @@ impl Agent {
     }
 
     /// A call has ended: what its tool server asked during it will not be answered.
-    pub(super) async fn abandon(&self, gateway: &Gateway, call_id: &str) {
+    pub(super) async fn abandon(&self, gateway: &Rc<Gateway>, call_id: &str) {
         let over = |waiting: &Waiting| waiting.during.as_deref() == Some(call_id);
         let over: Vec<u64> = self.waiting.borrow().iter().filter(|(_, asked)| over(asked)).map(|(id, _)| *id).collect();
         for id in over {
@@ -215,7 +215,12 @@ async fn keep(gateway: Rc<Gateway>, session: Weak<Session>, stream: Rc<Outbox>) 
 
 /// Hears what a tool server says of itself, for as long as the agent listens. A server may close its stream now and then.
 async fn hear(gateway: Rc<Gateway>, agent: Weak<Agent>, stream: Rc<Outbox>, link: Rc<Link>) {
-    while let Ok(Some(exchange)) = gateway.upstreams.listen(&link).await {
+    loop {
+        let listened = tokio::select! {
+            () = stream.gone() => return,
+            listened = gateway.upstreams.listen(&link) => listened,
+        };
+        let Ok(Some(exchange)) = listened else { return };
         hear_once(&gateway, &agent, &stream, &link, exchange).await;
         tokio::select! {
             () = stream.gone() => return,

@@ -28,22 +28,25 @@ pub(super) fn agent_of(gateway: &Gateway, headers: &HeaderMap) -> Result<Option<
     Ok(session.agent.get().cloned())
 }
 
-/// A notification of an agent. What it cancels ends here too; the rest is for the tool servers that may know of it.
+/// A notification of an agent. What it cancels ends here, and its tool server is told by the call; the rest is for the tool
+/// servers that may know of it.
 pub(super) async fn notified(gateway: &Rc<Gateway>, agent: &Rc<Agent>, request: &Request<'_>, params: &Members<'_>) {
-    let capability = match request.method.as_ref() {
-        "notifications/cancelled" => None,
-        "notifications/roots/list_changed" => Some(Capability::Roots),
-        _ => return,
-    };
-    let raw = request.params.map(RawValue::get);
-    for link in agent.links() {
-        let server = gateway.catalog.servers().get(link.server);
-        if server.is_some_and(|server| capability.is_none_or(|capability| server.may(capability))) {
-            let _ = gateway.upstreams.notify(&link, &request.method, raw).await;
+    match request.method.as_ref() {
+        "notifications/cancelled" => {
+            if let Some(id) = params.find("requestId") {
+                agent.cancel(id.get());
+            }
         }
-    }
-    if let (None, Some(id)) = (capability, params.find("requestId")) {
-        agent.cancel(id.get());
+        "notifications/roots/list_changed" => {
+            let raw = request.params.map(RawValue::get);
+            for link in agent.links() {
+                let server = gateway.catalog.servers().get(link.server);
+                if server.is_some_and(|server| server.may(Capability::Roots)) {
+                    let _ = gateway.upstreams.notify(&link, &request.method, raw).await;
+                }
+            }
+        }
+        _ => {}
     }
 }
 

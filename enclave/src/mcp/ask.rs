@@ -86,7 +86,7 @@ impl Drop for Counted {
 pub(super) async fn ask(asking: &Asking<'_>, link: &Rc<Link>, request: &Request<'_>, id: &RawValue) {
     let asker = Asker::Server(link.clone(), id.get().to_owned());
     if request.method == "ping" {
-        return reply(asking.gateway, asker, Ok("{}".to_owned())).await;
+        return reply(asking.gateway, asker, Ok("{}".to_owned()));
     }
     let params = request.params.map_or("{}", RawValue::get);
     put(asking, link.server, &request.method, params, asker).await;
@@ -96,7 +96,7 @@ pub(super) async fn ask(asking: &Asking<'_>, link: &Rc<Link>, request: &Request<
 pub(super) async fn put(asking: &Asking<'_>, server: usize, method: &str, params: &str, asker: Asker) {
     match admit(asking, server, method, params).await {
         Ok(admitted) => send(asking, admitted, params, asker).await,
-        Err(text) => refuse(asking.gateway, asker, &text).await,
+        Err(text) => refuse(asking.gateway, asker, &text),
     }
 }
 
@@ -158,21 +158,21 @@ async fn send(asking: &Asking<'_>, admitted: Admitted<'_>, params: &str, asker: 
 }
 
 /// The agent will not answer.
-pub(super) async fn give_up(gateway: &Gateway, waiting: Box<Waiting>, reason: &str) {
+pub(super) async fn give_up(gateway: &Rc<Gateway>, waiting: Box<Waiting>, reason: &str) {
     let Waiting { asker, mut open, count, .. } = *waiting;
     open.fault(Code::CallCancelled, reason).await;
-    refuse(gateway, asker, reason).await;
+    refuse(gateway, asker, reason);
     drop(count);
 }
 
 /// Answers whoever asked with an error.
-async fn refuse(gateway: &Gateway, asker: Asker, text: &str) {
+fn refuse(gateway: &Rc<Gateway>, asker: Asker, text: &str) {
     let error = Json::from([("code", Json::Int(-32601)), ("message", Json::from(text))]).sorted_ascii();
-    reply(gateway, asker, Err(error)).await;
+    reply(gateway, asker, Err(error));
 }
 
-/// Answers whoever asked. A server that does not take it has to live without.
-async fn reply(gateway: &Gateway, asker: Asker, answer: Result<String, String>) {
+/// Answers whoever asked. Nobody waits until a server has taken it: one that does not take it has to live without.
+fn reply(gateway: &Rc<Gateway>, asker: Asker, answer: Result<String, String>) {
     match asker {
         Asker::Round(sender) => drop(sender.send(answer)),
         Asker::Server(link, id) => {
@@ -180,13 +180,14 @@ async fn reply(gateway: &Gateway, asker: Asker, answer: Result<String, String>) 
                 Ok(result) => envelope::success(&id, &result),
                 Err(error) => envelope::failure(RawValue::from_string(id).ok().as_deref(), &error),
             };
-            let _ = gateway.upstreams.deliver(&link, &message, "").await;
+            let gateway = gateway.clone();
+            spawn_local(async move { gateway.upstreams.deliver(&link, &message, "").await });
         }
     }
 }
 
 /// Takes an agent's answer to whoever waits for it. False if nobody does.
-pub(super) async fn answered(gateway: &Gateway, agent: &Agent, response: &Response<'_>) -> bool {
+pub(super) async fn answered(gateway: &Rc<Gateway>, agent: &Agent, response: &Response<'_>) -> bool {
     let number = response.id.and_then(|id| id.get().trim_matches('"').parse().ok());
     let Some(waiting) = number.and_then(|number| agent.take(number)) else { return false };
     let Waiting { asker, mut open, count, .. } = *waiting;
@@ -204,8 +205,8 @@ pub(super) async fn answered(gateway: &Gateway, agent: &Agent, response: &Respon
     let end = End { response_hash: Some(Digest::of(text)), inspected: None, class: None };
     // No record, no action: without its entry the answer does not leave.
     match open.conclude(outcome, &end).await {
-        Ok(_) => reply(gateway, asker, answer).await,
-        Err(_) => refuse(gateway, asker, "the gateway cannot record the answer").await,
+        Ok(_) => reply(gateway, asker, answer),
+        Err(_) => refuse(gateway, asker, "the gateway cannot record the answer"),
     }
     drop(count);
     true

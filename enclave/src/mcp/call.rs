@@ -10,6 +10,7 @@ use claim::Digest;
 use claim::hashes::sorted_ascii_hash;
 use claim::json::Json;
 use serde_json::value::RawValue;
+use tokio::task::spawn_local;
 
 use super::about::About;
 use super::agent::Agent;
@@ -169,8 +170,14 @@ async fn forward(open: &OpenCall, asked: &Asked<'_>, server: usize) -> Result<Re
         let id = fresh.as_deref().unwrap_or(asked.id.get());
         let (params_now, method, name) = (Some(params.as_ref()), asked.method, asked.name);
         let outgoing = Outgoing { id: Some(id), method, params: params_now, name, tool, client };
-        let exchange = patience.bear(pin!(gateway.upstreams.request(&link, &outgoing))).await?;
-        let Some(reply) = wait::answer(open, asked, &link, exchange, id, &mut patience).await? else {
+        let reply = match patience.bear(pin!(gateway.upstreams.request(&link, &outgoing))).await {
+            Ok(exchange) => wait::answer(open, asked, &link, exchange, id, &mut patience).await,
+            Err(fault) => Err(fault),
+        };
+        if let Err(fault) = &reply {
+            give_notice(gateway, &link, id, fault.code);
+        }
+        let Some(reply) = reply? else {
             if !std::mem::take(&mut again) {
                 return Err(Fault::new(Code::UpstreamInvalid, "tool server forgets its sessions at once"));
             }
@@ -191,6 +198,16 @@ async fn forward(open: &OpenCall, asked: &Asked<'_>, server: usize) -> Result<Re
             return Err(Fault::new(Code::UpstreamInvalid, "tool server wants input without end"));
         }
         params = Cow::Owned(next);
+    }
+}
+
+/// Nobody waits for the answer any more. A modern server knows by the end of the connection, a legacy one has to be told.
+fn give_notice(gateway: &Rc<Gateway>, link: &Rc<Link>, id: &str, code: Code) {
+    let over = matches!(code, Code::CallCancelled | Code::UpstreamTimeout);
+    if over && matches!(link.dialect, Dialect::Legacy { .. }) {
+        let (gateway, link) = (gateway.clone(), link.clone());
+        let params = format!("{{\"requestId\":{id}}}");
+        spawn_local(async move { gateway.upstreams.notify(&link, "notifications/cancelled", Some(&params)).await });
     }
 }
 

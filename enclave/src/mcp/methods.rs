@@ -10,7 +10,8 @@ use super::call::{self, Answered, Asked, Refusal, Target};
 use super::envelope::Problem;
 use super::era::{Era, text};
 use super::members::{Members, push_member, push_received, push_string};
-use super::receipt::SEED_KEY;
+use super::receipt::{self, SEED_KEY};
+use super::shape;
 use crate::catalog::Capability;
 use crate::error::Code;
 use crate::gateway::Gateway;
@@ -153,6 +154,7 @@ pub async fn serve(
         // A server that does not have the object says so with an error; the next one may have it.
         match answered {
             Answered::Result(_) if method.on != On::Servers => return Ok(answered),
+            Answered::Refused(Refusal { code: Code::CallCancelled, .. }) => return Ok(answered),
             _ => last = answered,
         }
     }
@@ -181,6 +183,7 @@ async fn list(
     if place >= servers.len() {
         return Err(unknown());
     }
+    let first = place == 0;
     loop {
         let server = servers.get(place).copied().unwrap_or_default();
         let id = gateway.catalog.servers().get(server).map_or("", |server| server.display_name.as_str());
@@ -192,10 +195,23 @@ async fn list(
             (Answered::Result(page), following) => {
                 return Ok(Answered::Result(next_page(&page, key, place, following)));
             }
-            (refused, None) => return Ok(refused),
+            // Earlier pages stand; an error would take them back.
+            (Answered::Refused(Refusal { code, .. }), None) if !first && is_down(code) => {
+                let page = next_page("{}", key, place, None);
+                let empty = receipt::inspect(&page).map_err(|_| Problem::new(Code::Internal, "page"))?;
+                return Ok(Answered::Result(empty.with(&shape::missing(asked.era, method.name, &empty))));
+            }
+            (refused @ Answered::Refused(Refusal { code: Code::CallCancelled, .. }), _) | (refused, None) => {
+                return Ok(refused);
+            }
             (_, Some(_)) => (place, cursor) = (place + 1, None),
         }
     }
+}
+
+/// Whether a server gave no valid answer.
+fn is_down(code: Code) -> bool {
+    matches!(code, Code::UpstreamUnavailable | Code::UpstreamTimeout | Code::UpstreamInvalid)
 }
 
 fn with_cursor(params: &str, cursor: Option<&str>) -> Result<String, Problem> {

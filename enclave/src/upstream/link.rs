@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::cell::Cell;
 
 use serde_json::value::RawValue;
+use tokio::time::timeout;
 
 use super::dialect::{Client, Dialect, NOBODY, Outgoing, client_info, headers, translate};
 use super::exchange::Exchange;
@@ -23,6 +24,9 @@ use crate::mcp::members::{Members, push_member, push_text, string};
 const LEGACY: &str = "2025-11-25";
 /// Id of the requests that are ours: a session knows no other one while it is opened.
 const HELLO_ID: &str = "\"cmcp-hello\"";
+
+/// Statuses of a server, or of a proxy before it, that is not there at the moment: they say nothing of what it speaks.
+const NOT_NOW: [u16; 4] = [429, 502, 503, 504];
 
 /// What stands between the gateway and one tool server.
 #[derive(Debug)]
@@ -135,6 +139,9 @@ impl Upstreams {
         outgoing: &Outgoing<'_>,
     ) -> Result<Option<(String, Option<String>)>, Fault> {
         let mut exchange = self.post(server, dialect, outgoing, Hold::Call).await?;
+        if NOT_NOW.contains(&exchange.status) {
+            return Err(Fault::new(Code::UpstreamUnavailable, exchange.describe()));
+        }
         if !exchange.is_json() {
             // Whoever does not know the method may say so in any words.
             return if exchange.is_success() { Err(invalid(outgoing.method)) } else { Ok(None) };
@@ -173,21 +180,34 @@ impl Upstreams {
     /// What the server or the host did instead of accepting it.
     pub async fn deliver(&self, link: &Link, message: &str, method: &str) -> Result<(), Fault> {
         let headers = headers(&link.dialect, method, None, None);
-        let mut exchange =
-            self.exchange(link.server, Method::Post, &headers, message.as_bytes(), Hold::Message).await?;
-        let accepted = exchange.is_success();
-        while exchange.next().await?.is_some() {}
-        exchange.give_back();
+        let accepted = self.told(link, Method::Post, &headers, message).await?;
         if accepted { Ok(()) } else { Err(invalid(method)) }
+    }
+
+    /// Sends a message and reads whatever the server says to it, in bounded time; whether it says yes.
+    async fn told(
+        &self,
+        link: &Link,
+        method: Method,
+        headers: &[(Cow<'static, str>, Cow<'_, str>)],
+        message: &str,
+    ) -> Result<bool, Fault> {
+        let sent = async {
+            let mut exchange = self.exchange(link.server, method, headers, message.as_bytes(), Hold::Message).await?;
+            let accepted = exchange.is_success();
+            while exchange.next().await?.is_some() {}
+            exchange.give_back();
+            Ok(accepted)
+        };
+        let late = |_| Fault::new(Code::UpstreamTimeout, "tool server did not take a message in time");
+        timeout(self.timeout, sent).await.map_err(late)?
     }
 
     /// Ends a session. The server may have forgotten it already.
     pub async fn end(&self, link: &Link) {
         if let Dialect::Legacy { session: Some(_), .. } = link.dialect {
             let headers = headers(&link.dialect, "", None, None);
-            if let Ok(exchange) = self.exchange(link.server, Method::Delete, &headers, b"", Hold::Message).await {
-                exchange.give_back();
-            }
+            let _ = self.told(link, Method::Delete, &headers, "").await;
         }
     }
 

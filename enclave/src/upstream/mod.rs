@@ -12,6 +12,7 @@ mod sse;
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
@@ -53,6 +54,8 @@ pub struct Upstreams {
     /// By server: the link that everybody without a session of their own uses.
     shared: Vec<RefCell<Rc<OnceCell<Rc<Link>>>>>,
     max_response: usize,
+    /// For messages that get no answer.
+    timeout: Duration,
 }
 
 impl Upstreams {
@@ -64,6 +67,7 @@ impl Upstreams {
             pools: catalog.servers().iter().map(pool).collect(),
             shared: catalog.servers().iter().map(|_| RefCell::default()).collect(),
             max_response: limits.max_response_bytes,
+            timeout: Duration::from_millis(limits.upstream_timeout_ms),
         }
     }
 

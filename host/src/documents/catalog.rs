@@ -62,10 +62,10 @@ impl Catalog {
         Self { tools, servers }
     }
 
-    /// Name of the tool at this place of the sorted catalog.
+    /// Name of the tool at this place of the sorted catalog; other requests have no place in it.
     pub fn tool_name(&self, index: u32) -> &str {
         let tool = usize::try_from(index).ok().and_then(|index| self.tools.get(index));
-        tool.map_or("a tool that is not in the catalog", |tool| tool.name.as_str())
+        tool.map_or("a request that is no tool call", |tool| tool.name.as_str())
     }
 }
 
@@ -86,7 +86,7 @@ mod tests {
                  {"tool_name":"m","server":{"url":"http://10.0.0.1/"}}, {"odd":1}, 7]"#,
         );
         assert_eq!(["a", "m", "z"], [catalog.tool_name(0), catalog.tool_name(1), catalog.tool_name(2)]);
-        assert_eq!(catalog.tool_name(u32::MAX), "a tool that is not in the catalog");
+        assert_eq!(catalog.tool_name(u32::MAX), "a request that is no tool call");
         let expected = [Server::new("10.0.0.1", 80), Server::new("[::1]", 9001), Server::new("tools.example", 443)];
         assert!(catalog.servers.iter().eq(&expected), "{:?}", catalog.servers);
     }

@@ -1,0 +1,108 @@
+//! Headers of the modern era mirror the body; where they do not, nothing is forwarded.
+
+use serde_json::{Value, json};
+use tests::agent::{LegacyAgent, Modern};
+use tests::gateway::Gateway;
+use tests::mcp_server::{McpServer, Speaks};
+use tests::setup::{CONTACTS, Setup};
+
+use crate::{books, lines};
+
+/// The quickstart's tool, whose `query` is mirrored as `Mcp-Param-Query` and `max_records` as `Mcp-Param-Max`.
+fn mirroring(tool: &McpServer) -> Setup {
+    let mut setup = Setup::governed(&tool.url(), &[]);
+    let definition = &mut setup.catalog[0]["approved_definition"];
+    definition["input_schema"]["properties"]["query"]["x-mcp-header"] = json!("Query");
+    definition["input_schema"]["properties"]["max_records"]["x-mcp-header"] = json!("Max");
+    let parsed = claim::json::parse(definition.to_string().as_bytes()).expect("JSON");
+    setup.catalog[0]["definition_hash"] = json!(claim::hashes::definition_hash(&parsed).prefixed());
+    setup
+}
+
+fn call(arguments: &Value) -> Modern {
+    Modern::new("mirror", "tools/call", &json!({"name": CONTACTS, "arguments": arguments}))
+}
+
+#[test]
+fn mirrored_arguments_must_be_those_of_the_body() {
+    let tool = McpServer::plain(Speaks::Modern);
+    let gateway = Gateway::start(&mirroring(&tool));
+    let plain = || call(&json!({"query": "Acme"}));
+    let wrong = [
+        ("missing", plain()),
+        ("other value", plain().header("mcp-param-query", "acme")),
+        ("base64 of another", plain().header("mcp-param-query", "=?base64?YWNtZQ==?=")),
+        ("broken base64", plain().header("mcp-param-query", "=?base64?QWNtZQ?=")),
+        ("surplus", plain().header("mcp-param-query", "Acme").header("mcp-param-max", "1")),
+        (
+            "number as text",
+            call(&json!({"query": "Acme", "max_records": 10}))
+                .header("mcp-param-query", "Acme")
+                .header("mcp-param-max", "10.0"),
+        ),
+    ];
+    for (name, request) in wrong {
+        let answer = request.answer(&gateway);
+        assert_eq!(
+            (answer.status(), &answer.json()["error"]["code"]),
+            (400, &json!(-32020)),
+            "{name}: {}",
+            answer.text()
+        );
+    }
+    assert_eq!(tool.of("tools/call").len(), 0);
+    assert_eq!(gateway.get("/session/mirror/claim").status(), 404, "nothing was admitted");
+    let full = json!({"query": "Acme \u{e9}", "max_records": 10});
+    let right = [
+        plain().header("mcp-param-query", "Acme"),
+        plain().header("mcp-param-query", "=?base64?QWNtZQ==?=").header("mcp-param-unknown", "x"),
+        call(&full).header("mcp-param-query", "=?base64?QWNtZSDDqQ==?=").header("mcp-param-max", "10"),
+    ];
+    for request in right {
+        let answer = request.answer(&gateway);
+        assert!(answer.json()["result"].is_object(), "{}", answer.text());
+    }
+    let last = tool.of("tools/call").pop().expect("a call");
+    let sent = (last.header("mcp-param-query"), last.header("mcp-param-max"));
+    assert_eq!(sent, (Some("=?base64?QWNtZSDDqQ==?="), Some("10")), "mirrored towards the server too");
+    assert_eq!(books(&gateway, "mirror").len(), 3);
+}
+
+/// The mirrors are written for the server from the body, whatever the agent's era.
+#[test]
+fn a_legacy_agent_s_arguments_are_mirrored_for_a_modern_server() {
+    let tool = McpServer::plain(Speaks::Modern);
+    let gateway = Gateway::start(&mirroring(&tool));
+    let agent = LegacyAgent::start(&gateway, &json!({}));
+    assert!(agent.call(5).next_json_or_body()["result"].is_object());
+    let call = tool.of("tools/call").pop().expect("a call");
+    assert_eq!((call.header("mcp-param-query"), call.header("mcp-name")), (Some("x"), Some(CONTACTS)));
+    assert_eq!(call.header("mcp-session-id"), None);
+}
+
+#[test]
+fn a_session_id_says_nothing_in_the_modern_era() {
+    let tool = McpServer::plain(Speaks::Modern);
+    let gateway = Gateway::start(&Setup::governed(&tool.url(), &[]));
+    let agent = LegacyAgent::start(&gateway, &json!({}));
+    for session in [agent.session.as_str(), "unknown"] {
+        let answer = Modern::call("own").header("mcp-session-id", session).answer(&gateway).json();
+        assert_eq!(answer["result"]["_meta"]["io.cmcp/receipt"]["session_id"], "own", "{answer}");
+    }
+    assert_eq!(lines(&books(&gateway, &agent.session)), []);
+    assert_eq!(books(&gateway, "own").len(), 2);
+}
+
+#[test]
+fn an_unknown_version_is_told_the_known_one() {
+    let tool = McpServer::plain(Speaks::Modern);
+    let gateway = Gateway::start(&Setup::governed(&tool.url(), &[]));
+    let mut request = Modern::call("version").header("mcp-protocol-version", "2030-01-01");
+    request.body["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!("2030-01-01");
+    let answer = request.answer(&gateway);
+    let error = answer.json()["error"].clone();
+    assert_eq!((answer.status(), &error["code"]), (400, &json!(-32022)), "{error}");
+    assert_eq!(error["data"]["supported"], json!(["2026-07-28"]));
+    assert_eq!(error["data"]["requested"], "2030-01-01");
+    assert_eq!(tool.seen().len(), 0);
+}
