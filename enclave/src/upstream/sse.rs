@@ -8,6 +8,8 @@ pub(super) struct Parser {
     buffer: BytesMut,
     data: Option<BytesMut>,
     after_cr: bool,
+    /// Bytes of the buffer that hold no end of a line: a line in many pieces is searched once.
+    searched: usize,
 }
 
 impl Parser {
@@ -53,7 +55,12 @@ impl Parser {
                 Some(_) => {}
             }
         }
-        let end = self.buffer.iter().position(|byte| matches!(byte, b'\n' | b'\r'))?;
+        let unsearched = self.buffer.get(self.searched..).unwrap_or_default();
+        let Some(found) = unsearched.iter().position(|byte| matches!(byte, b'\n' | b'\r')) else {
+            self.searched = self.buffer.len();
+            return None;
+        };
+        let end = std::mem::take(&mut self.searched) + found;
         let line = self.buffer.split_to(end).freeze();
         let terminator = self.buffer.split_to(1);
         self.after_cr = terminator.first() == Some(&b'\r');

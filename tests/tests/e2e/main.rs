@@ -11,6 +11,7 @@ mod durability;
 mod endpoints;
 mod faults;
 mod fidelity;
+mod floods;
 mod headers;
 mod input;
 mod lifecycle;
