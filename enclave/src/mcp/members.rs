@@ -82,12 +82,17 @@ fn separate(object: &mut String) {
 /// Appends a JSON string.
 pub fn push_string(text: &mut String, value: &str) {
     text.push('"');
-    if value.bytes().any(|byte| byte < b' ' || matches!(byte, b'"' | b'\\')) {
-        value.chars().for_each(|c| push_escaped(text, c));
-    } else {
+    // Without an early end, the compiler looks at many bytes at once.
+    if value.bytes().fold(true, |all, byte| all & is_plain(byte)) {
         text.push_str(value);
+    } else {
+        value.chars().for_each(|c| push_escaped(text, c));
     }
     text.push('"');
+}
+
+fn is_plain(byte: u8) -> bool {
+    byte >= b' ' && !matches!(byte, b'"' | b'\\')
 }
 
 fn push_escaped(text: &mut String, c: char) {

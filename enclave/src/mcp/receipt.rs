@@ -170,19 +170,15 @@ impl<'a> Clean<'a> {
 
     /// The tool server's bytes with the receipt in its place and these members added; every other byte is the tool server's.
     pub fn splice(&self, place: Place, receipt: &str, members: &[(&'static str, &'static str)]) -> String {
-        let (at, empty, member) = match (place, self.meta) {
-            (Place::Seed, _) => (self.text.len() - 1, self.empty, format!("\"{SEED_KEY}\":{receipt}")),
-            (Place::Meta, Some((at, empty))) => (at, empty, format!("\"{META_KEY}\":{receipt}")),
-            (Place::Meta, None) => (self.text.len() - 1, self.empty, format!("\"_meta\":{{\"{META_KEY}\":{receipt}}}")),
+        let end = self.text.len() - 1;
+        let (at, empty, open, key, close) = match (place, self.meta) {
+            (Place::Seed, _) => (end, self.empty, "", SEED_KEY, ""),
+            (Place::Meta, Some((at, empty))) => (at, empty, "", META_KEY, ""),
+            (Place::Meta, None) => (end, self.empty, "\"_meta\":{", META_KEY, "}"),
         };
         let (before, after) = self.text.split_at(at);
-        let mut text = String::with_capacity(self.text.len() + member.len() + 1);
-        text.push_str(before);
-        if !empty {
-            text.push(',');
-        }
-        text.push_str(&member);
-        text.push_str(after);
+        let comma = if empty { "" } else { "," };
+        let mut text = [before, comma, open, "\"", key, "\":", receipt, close, after].concat();
         append(&mut text, false, members);
         text
     }

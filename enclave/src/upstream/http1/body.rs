@@ -67,6 +67,9 @@ impl Body {
     }
 }
 
+/// Smaller pieces are copied, and the connection keeps its buffer; larger ones take the buffer with them.
+const COPIED: usize = 4 << 10;
+
 /// Takes data off the buffer, at most what is left.
 fn data(buffer: &mut BytesMut, left: &mut u64) -> Step {
     if buffer.is_empty() {
@@ -74,7 +77,13 @@ fn data(buffer: &mut BytesMut, left: &mut u64) -> Step {
     }
     let length = usize::try_from(*left).unwrap_or(usize::MAX).min(buffer.len());
     *left -= length as u64;
-    Step::Data(buffer.split_to(length).freeze())
+    match buffer.get(..length).filter(|piece| piece.len() < COPIED).map(Bytes::copy_from_slice) {
+        Some(copy) => {
+            buffer.advance(length);
+            Step::Data(copy)
+        }
+        None => Step::Data(buffer.split_to(length).freeze()),
+    }
 }
 
 /// A body in chunks.
@@ -113,25 +122,22 @@ impl Chunked {
                 Place::Data(left) => return Ok(data(buffer, left)),
                 Place::Size | Place::Trailers => {
                     let Some(line) = self.line(buffer)? else { return Ok(Step::Wait) };
-                    self.place = self.after(&line)?;
+                    let length = line.len() + b"\r\n".len();
+                    self.place = self.after(line)?;
+                    buffer.advance(length);
                 }
             }
         }
     }
 
     /// The next line without its end, once it is whole.
-    fn line(&self, buffer: &mut BytesMut) -> Result<Option<BytesMut>, Error> {
+    fn line<'b>(&self, buffer: &'b [u8]) -> Result<Option<&'b [u8]>, Error> {
         let Some(end) = buffer.iter().position(|byte| *byte == b'\n') else {
             let longest = MAX_SIZE_DIGITS + self.overhead + b"\r".len();
             return if buffer.len() > longest { Err(TOO_MUCH_OVERHEAD) } else { Ok(None) };
         };
-        let mut line = buffer.split_to(end);
-        buffer.advance(1);
-        match line.iter().position(|byte| *byte == b'\r') {
-            Some(at) if at + 1 == line.len() => line.truncate(at),
-            _ => return Err(Error::Malformed("a line between its chunks does not end as lines do")),
-        }
-        Ok(Some(line))
+        let line = buffer.get(..end).and_then(|line| line.strip_suffix(b"\r")).filter(|line| !line.contains(&b'\r'));
+        line.map(Some).ok_or(Error::Malformed("a line between its chunks does not end as lines do"))
     }
 
     /// What follows a line: of a size, or among the trailers.

@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use httparse::{Header, ParserConfig, Response, Status};
 
 use super::Error;
@@ -15,7 +15,7 @@ use crate::limits;
 pub struct Head {
     /// The status code.
     pub status: u16,
-    text: Bytes,
+    text: Box<[u8]>,
     /// Where names and values are in the text.
     fields: Vec<(Range<usize>, Range<usize>)>,
 }
@@ -49,28 +49,33 @@ pub(super) fn take(buffer: &mut BytesMut, searched: &mut usize) -> Result<Option
     if end.unwrap_or(buffer.len()) > limits::MAX_HEAD_BYTES {
         return Err(Error::Malformed("its head is too long"));
     }
-    let Some(end) = end else {
+    let Some(text) = end.and_then(|end| buffer.get(..end)) else {
         *searched = buffer.len();
         return Ok(None);
     };
-    parse(buffer.split_to(end).freeze()).map(Some)
+    let parsed = parse(text)?;
+    let length = text.len();
+    buffer.advance(length);
+    Ok(Some(parsed))
 }
 
 /// Where the first empty line ends; none does in what was searched before.
 fn after_empty_line(bytes: &[u8], searched: usize) -> Option<usize> {
-    let from = searched.saturating_sub(2);
-    let mut lines = bytes.iter().enumerate().skip(from).filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
-    lines.find_map(|line| match bytes.get(line..)? {
-        [b'\n', ..] => Some(line + 1),
-        [b'\r', b'\n', ..] => Some(line + 2),
-        _ => None,
-    })
+    let mut line = searched.saturating_sub(2);
+    loop {
+        line += bytes.get(line..)?.iter().position(|byte| *byte == b'\n')? + 1;
+        match bytes.get(line..)? {
+            [b'\n', ..] => return Some(line + 1),
+            [b'\r', b'\n', ..] => return Some(line + 2),
+            _ => {}
+        }
+    }
 }
 
-fn parse(text: Bytes) -> Result<(Head, Framing), Error> {
+fn parse(text: &[u8]) -> Result<(Head, Framing), Error> {
     let mut slots = [const { MaybeUninit::uninit() }; limits::MAX_ANSWER_FIELDS];
     let mut response = Response::new(&mut []);
-    match ParserConfig::default().parse_response_with_uninit_headers(&mut response, &text, &mut slots) {
+    match ParserConfig::default().parse_response_with_uninit_headers(&mut response, text, &mut slots) {
         Ok(Status::Complete(length)) if length == text.len() => {}
         Err(httparse::Error::TooManyHeaders) => return Err(Error::Malformed("it has too many header fields")),
         _ => return Err(Error::Malformed("its head cannot be parsed")),
@@ -78,13 +83,12 @@ fn parse(text: Bytes) -> Result<(Head, Framing), Error> {
     let (Some(status), Some(version)) = (response.code, response.version) else {
         return Err(Error::Malformed("it has no status"));
     };
-    let framing = framing(status, version, response.headers)?;
     let place = |part: &[u8]| {
         let start = (part.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
         start..start.saturating_add(part.len())
     };
     let fields = response.headers.iter().map(|field| (place(field.name.as_bytes()), place(field.value))).collect();
-    Ok((Head { status, text, fields }, framing))
+    Ok((Head { status, text: text.into(), fields }, framing(status, version, response.headers)?))
 }
 
 fn framing(status: u16, version: u8, fields: &[Header<'_>]) -> Result<Framing, Error> {
