@@ -18,8 +18,8 @@ use crate::gateway::Gateway;
 use crate::http::{self, Body};
 use crate::session::Session;
 
-/// The agent whose session the header names. A session id that `initialize` did not give, or that has ended, is answered
-/// 404, upon which clients initialise anew.
+/// The agent whose session the header names; none for an open session that `initialize` did not open. An unknown or ended
+/// session is answered 404, upon which clients initialise anew.
 pub(super) fn agent_of(gateway: &Gateway, headers: &HeaderMap) -> Result<Option<Rc<Agent>>, Problem> {
     let Some(id) = headers.get(SESSION_HEADER) else { return Ok(None) };
     let session = id.to_str().ok().and_then(|id| gateway.sessions.borrow().open(id));
