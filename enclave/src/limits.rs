@@ -56,6 +56,12 @@ pub const MAX_CALL: Duration = Duration::from_hours(1);
 pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Resources that one subscription may name.
 pub const MAX_SUBSCRIPTIONS: usize = 256;
+/// Id of an event that is remembered, in bytes.
+pub const MAX_EVENT_ID: usize = 1 << 10;
+/// Pause before a tool server's event stream that ended early is taken up again, where the server names none.
+pub const RESUME_PAUSE: Duration = Duration::from_secs(1);
+/// The same at least, whatever the server names: one that closes at once is not asked in a loop.
+pub const MIN_RESUME_PAUSE: Duration = Duration::from_millis(100);
 /// Pause before a tool server's own event stream is opened again.
 pub const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 /// Rounds of one call that the gateway makes for an agent that knows none.

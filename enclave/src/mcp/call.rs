@@ -20,6 +20,7 @@ use super::outbox::Outbox;
 use super::receipt::{self, Clean, Place, Receipt, Unclean};
 use super::rounds::{self, Round};
 use super::shape;
+use super::trace::Trace;
 use super::wait::{self, Reply};
 use crate::catalog::Tool;
 use crate::error::Code;
@@ -57,6 +58,8 @@ pub struct Asked<'a> {
     pub place: Option<Place>,
     /// When the request arrived.
     pub arrived: Instant,
+    /// The trace that it is part of.
+    pub trace: Option<&'a Trace>,
     /// The agent's MCP session, in the legacy era.
     pub agent: Option<&'a Rc<Agent>>,
     /// The way back to the agent before the answer.
@@ -168,8 +171,8 @@ async fn forward(open: &OpenCall, asked: &Asked<'_>, server: usize) -> Result<Re
         let shared = asked.agent.is_none() && matches!(link.dialect, Dialect::Legacy { .. });
         let fresh = (shared || rounds > 0).then(|| link.fresh_id());
         let id = fresh.as_deref().unwrap_or(asked.id.get());
-        let (params_now, method, name) = (Some(params.as_ref()), asked.method, asked.name);
-        let outgoing = Outgoing { id: Some(id), method, params: params_now, name, tool, client };
+        let (params_now, method, name, trace) = (Some(params.as_ref()), asked.method, asked.name, asked.trace);
+        let outgoing = Outgoing { id: Some(id), method, params: params_now, name, tool, client, trace };
         let reply = match patience.bear(pin!(gateway.upstreams.request(&link, &outgoing))).await {
             Ok(exchange) => wait::answer(open, asked, &link, exchange, id, &mut patience).await,
             Err(fault) => Err(fault),

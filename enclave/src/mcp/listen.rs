@@ -250,6 +250,7 @@ async fn listen(
         name: None,
         tool: None,
         client: Client { era: Era::Modern, capabilities },
+        trace: None,
     };
     let mut exchange = gateway.upstreams.subscribe(&link, &outgoing).await?;
     let entry = gateway.catalog.servers().get(server).ok_or_else(invalid)?;

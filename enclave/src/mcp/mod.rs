@@ -13,6 +13,7 @@ pub mod methods;
 pub mod outbox;
 pub mod receipt;
 pub mod rounds;
+pub mod trace;
 
 mod about;
 mod agents;
@@ -49,6 +50,7 @@ use self::outbox::Outbox;
 use self::receipt::Place;
 use self::refusal::{refuse, refused_call};
 use self::rounds::Round;
+use self::trace::Trace;
 use crate::error::Code;
 use crate::gateway::Gateway;
 use crate::http::{self, Body};
@@ -215,6 +217,7 @@ async fn tools_call(
         era::check_arguments(tool, &arguments, post.headers)?;
     }
     let caller = Caller::identify(params, meta, post.headers, post.connection, era)?;
+    let trace = Trace::of(post.headers);
     let asked = Asked {
         id,
         era,
@@ -229,6 +232,7 @@ async fn tools_call(
         workflow_id: &caller.workflow_id,
         place: Some(caller.place),
         arrived: post.arrived,
+        trace: trace.as_ref(),
         agent,
         outbox: post.outbox,
     };
@@ -246,6 +250,7 @@ async fn other_call(
     let payload = Method::payload(params)?;
     let name = method.mirrored(params);
     let caller = Caller::identify(params, meta, post.headers, post.connection, era)?;
+    let trace = Trace::of(post.headers);
     let asked = Asked {
         id,
         era,
@@ -260,6 +265,7 @@ async fn other_call(
         workflow_id: &caller.workflow_id,
         place: method.has_receipt().then_some(caller.place),
         arrived: post.arrived,
+        trace: trace.as_ref(),
         agent,
         outbox: post.outbox,
     };

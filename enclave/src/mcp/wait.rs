@@ -131,7 +131,9 @@ pub(super) async fn answer(
     let wrong = |exchange: &Exchange<'_>| Err(Fault::new(Code::UpstreamInvalid, exchange.describe()));
     loop {
         let Some(bytes) = patience.bear(pin!(exchange.next())).await? else {
-            return Err(Fault::new(Code::UpstreamInvalid, "event stream ended without the answer"));
+            let resumed = Box::pin(open.gateway.upstreams.resume(link, exchange));
+            exchange = patience.bear(pin!(resumed)).await?;
+            continue;
         };
         let message = match parse_incoming(&bytes, id) {
             Ok(message) if exchange.is_json() => message,

@@ -9,6 +9,7 @@ use crate::catalog::{Capability, Server, Tool};
 use crate::error::Code;
 use crate::mcp::era::{self, Era, MODERN};
 use crate::mcp::members::{Members, push_member, push_received};
+use crate::mcp::trace::Trace;
 
 /// How requests are written for a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub struct Outgoing<'a> {
     pub tool: Option<(&'a Tool, &'a Json)>,
     /// Whose request it is.
     pub client: Client<'a>,
+    /// The trace that the request is part of.
+    pub trace: Option<&'a Trace>,
 }
 
 /// Who the gateway is.

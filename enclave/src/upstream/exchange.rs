@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::http1::Head;
 use super::pool::Lease;
-use super::sse::Parser;
+use super::sse::{Parser, Place};
 use super::{Fault, fault};
 use crate::error::Code;
 use crate::http::Whole;
@@ -28,8 +28,8 @@ enum Form {
     Json,
     /// An event stream.
     Events(Parser),
-    /// Nothing more to read.
-    Read,
+    /// Nothing more to read; of an event stream, where it ended.
+    Read(Option<Place>),
 }
 
 impl<'a> Exchange<'a> {
@@ -76,7 +76,7 @@ impl<'a> Exchange<'a> {
     /// [`Code::UpstreamInvalid`] when the response breaks off, [`Code::UpstreamTooLarge`].
     pub async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
         match &self.form {
-            Form::Read => Ok(None),
+            Form::Read(_) => Ok(None),
             Form::Json => self.whole().await,
             Form::Events(_) => self.event().await,
         }
@@ -91,7 +91,7 @@ impl<'a> Exchange<'a> {
                 return Err(too_large());
             }
         }
-        self.form = Form::Read;
+        self.form = Form::Read(None);
         Ok(Some(whole.bytes()))
     }
 
@@ -102,7 +102,7 @@ impl<'a> Exchange<'a> {
                 return Ok(Some(event));
             }
             let Some(data) = self.lease.chunk().await.map_err(|error| fault("event stream", &error))? else {
-                self.form = Form::Read;
+                self.form = Form::Read(parser.place());
                 return Ok(None);
             };
             self.read = self.read.saturating_add(data.len());
@@ -116,6 +116,24 @@ impl<'a> Exchange<'a> {
     /// Starts counting towards the cap anew: for streams that have no end, after each event that was passed on.
     pub fn forget_read(&mut self) {
         self.read = 0;
+    }
+
+    /// Where an event stream that has ended can be taken up again, if its server says so.
+    pub(super) fn place(&self) -> Option<Place> {
+        match &self.form {
+            Form::Read(place) => place.clone(),
+            _ => None,
+        }
+    }
+
+    /// Bytes that count towards the cap.
+    pub(super) fn bytes_read(&self) -> usize {
+        self.read
+    }
+
+    /// The same, as the rest of a stream of which so many bytes were read.
+    pub(super) fn after(self, read: usize) -> Self {
+        Self { read, ..self }
     }
 
     /// The connection may serve the next request, if the whole response was read.

@@ -7,8 +7,9 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 
+use claim::json::{self, Json};
 use serde_json::value::RawValue;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::dialect::{Client, Dialect, NOBODY, Outgoing, client_info, headers, translate};
 use super::exchange::Exchange;
@@ -19,6 +20,7 @@ use crate::error::Code;
 use crate::mcp::envelope::{self, Answer, Message};
 use crate::mcp::era::{Era, MODERN};
 use crate::mcp::members::{Members, push_member, push_text, string};
+use crate::mcp::trace::Trace;
 
 /// The legacy version that is offered to tool servers.
 const LEGACY: &str = "2025-11-25";
@@ -58,6 +60,16 @@ impl Link {
     }
 }
 
+/// What a server says to a request of ours.
+enum Hello {
+    /// Its result, and its session.
+    Yes(String, Option<String>),
+    /// It does not know the method.
+    No,
+    /// It refuses the version that we asked in and names it as one that it knows.
+    Again,
+}
+
 impl Upstreams {
     /// Finds out how a server is spoken to, and opens a session where it wants one.
     ///
@@ -90,8 +102,13 @@ impl Upstreams {
             name: None,
             tool: None,
             client: NOBODY,
+            trace: None,
         };
-        let Some((result, _)) = self.hello(server, &Dialect::Modern, &outgoing).await? else { return Ok(None) };
+        let mut answer = self.hello(server, &Dialect::Modern, &outgoing).await?;
+        if matches!(answer, Hello::Again) {
+            answer = self.hello(server, &Dialect::Modern, &outgoing).await?;
+        }
+        let Hello::Yes(result, _) = answer else { return Ok(None) };
         let members = Members::parse(&result).map_err(|_| invalid("server/discover"))?;
         let versions = members.find("supportedVersions").map_or("[]", |found| found.get());
         let versions: Vec<String> = serde_json::from_str(versions).unwrap_or_default();
@@ -114,8 +131,9 @@ impl Upstreams {
             name: None,
             tool: None,
             client: NOBODY,
+            trace: None,
         };
-        let Some((result, session)) = self.hello(server, &Dialect::Bare, &outgoing).await? else { return Ok(None) };
+        let Hello::Yes(result, session) = self.hello(server, &Dialect::Bare, &outgoing).await? else { return Ok(None) };
         let members = Members::parse(&result).map_err(|_| invalid("initialize"))?;
         // Who answers everything alike has not understood.
         let Some(version) = members.find("protocolVersion").and_then(string) else { return Ok(None) };
@@ -131,34 +149,30 @@ impl Upstreams {
         Ok(Some(link))
     }
 
-    /// A request of ours: its result and the session, or nothing if the server does not know it.
-    async fn hello(
-        &self,
-        server: usize,
-        dialect: &Dialect,
-        outgoing: &Outgoing<'_>,
-    ) -> Result<Option<(String, Option<String>)>, Fault> {
+    /// A request of ours.
+    async fn hello(&self, server: usize, dialect: &Dialect, outgoing: &Outgoing<'_>) -> Result<Hello, Fault> {
         let mut exchange = self.post(server, dialect, outgoing, Hold::Call).await?;
         if NOT_NOW.contains(&exchange.status) {
             return Err(Fault::new(Code::UpstreamUnavailable, exchange.describe()));
         }
         if !exchange.is_json() {
             // Whoever does not know the method may say so in any words.
-            return if exchange.is_success() { Err(invalid(outgoing.method)) } else { Ok(None) };
+            return if exchange.is_success() { Err(invalid(outgoing.method)) } else { Ok(Hello::No) };
         }
         let session = exchange.session.take();
         while let Some(bytes) = exchange.next().await? {
             match envelope::parse_incoming(&bytes, HELLO_ID) {
                 Ok(Message::Response(response)) => {
-                    let result = match response.answer {
-                        Answer::Result(result) => Some((result.get().to_owned(), session)),
-                        Answer::Error(_) => None,
+                    let answer = match response.answer {
+                        Answer::Result(result) => Hello::Yes(result.get().to_owned(), session),
+                        Answer::Error(error) if contradicts_itself(error.get()) => Hello::Again,
+                        Answer::Error(_) => Hello::No,
                     };
                     exchange.give_back();
-                    return Ok(result);
+                    return Ok(answer);
                 }
                 Ok(Message::Request(_)) => {}
-                Err(_) if !exchange.is_success() => return Ok(None),
+                Err(_) if !exchange.is_success() => return Ok(Hello::No),
                 Err(text) => return Err(Fault::new(Code::UpstreamInvalid, text)),
             }
         }
@@ -170,8 +184,7 @@ impl Upstreams {
     /// # Errors
     /// What the server or the host did instead of accepting it.
     pub async fn notify(&self, link: &Link, method: &str, params: Option<&str>) -> Result<(), Fault> {
-        let outgoing = Outgoing { id: None, method, params, name: None, tool: None, client: NOBODY };
-        self.deliver(link, &envelope::request(None, method, outgoing.params), method).await
+        self.deliver(link, &envelope::request(None, method, params), method).await
     }
 
     /// Delivers a message that gets no answer: a notification, or the agent's answer to a request of the server.
@@ -221,6 +234,27 @@ impl Upstreams {
         Ok(exchange.streams().then_some(exchange))
     }
 
+    /// Goes on with an event stream that a legacy server closed before the answer (MCP 2025-11-25, "Resumability and
+    /// Redelivery"). The request is not sent again.
+    ///
+    /// # Errors
+    /// [`Code::UpstreamInvalid`] when the server does not say how, or does not go on.
+    pub async fn resume<'a>(&'a self, link: &Link, ended: Exchange<'a>) -> Result<Exchange<'a>, Fault> {
+        let over = |why: &str| Fault::new(Code::UpstreamInvalid, format!("event stream ended without the answer{why}"));
+        let place = ended.place().filter(|_| matches!(link.dialect, Dialect::Legacy { .. })).ok_or_else(|| over(""))?;
+        let read = ended.bytes_read();
+        ended.give_back();
+        sleep(place.pause).await;
+        let mut headers = headers(&link.dialect, "", None, None);
+        headers.push(("last-event-id".into(), place.last_event.into()));
+        let resumed = self.exchange(link.server, Method::Get, &headers, b"", Hold::Call).await;
+        let resumed = resumed.map_err(|fault| over(&format!(", and was not resumed: {}", fault.detail)))?;
+        if !resumed.streams() {
+            return Err(over(&format!(", and was not resumed: {}", resumed.describe())));
+        }
+        Ok(resumed.after(read))
+    }
+
     /// Sends a request whose answer is a stream without end.
     ///
     /// # Errors
@@ -245,7 +279,9 @@ impl Upstreams {
         hold: Hold,
     ) -> Result<Exchange<'_>, Fault> {
         let params = outgoing.params.map(|params| translate(dialect, params, &outgoing.client)).transpose()?;
-        let headers = headers(dialect, outgoing.method, outgoing.name, outgoing.tool);
+        let mut headers = headers(dialect, outgoing.method, outgoing.name, outgoing.tool);
+        let trace = outgoing.trace.into_iter().flat_map(Trace::fields);
+        headers.extend(trace.map(|(name, value)| (name.into(), value.into())));
         let body = envelope::request(outgoing.id, outgoing.method, params.as_deref());
         self.exchange(server, Method::Post, &headers, body.as_bytes(), hold).await
     }
@@ -269,6 +305,14 @@ impl Upstreams {
         let (head, lease) = pool.send(method, &fields, body, hold).await?;
         Ok(Exchange::new(&head, lease, self.max_response))
     }
+}
+
+/// Whether an error says that the modern version is unsupported (-32022) and supported.
+fn contradicts_itself(error: &str) -> bool {
+    let Ok(error) = json::parse(error.as_bytes()) else { return false };
+    let supported = error.get("data").and_then(|data| data.get("supported")).and_then(Json::as_array);
+    error.get("code") == Some(&Json::Int(-32022))
+        && supported.unwrap_or_default().iter().any(|version| version.as_str() == Some(MODERN))
 }
 
 fn invalid(method: &str) -> Fault {

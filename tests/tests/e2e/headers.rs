@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tests::agent::{LegacyAgent, Modern};
 use tests::gateway::Gateway;
 use tests::mcp_server::{McpServer, Speaks};
-use tests::setup::{CONTACTS, Setup};
+use tests::setup::{CONTACTS, Setup, call_params, rpc};
 
 use crate::{books, lines};
 
@@ -105,4 +105,85 @@ fn an_unknown_version_is_told_the_known_one() {
     assert_eq!(error["data"]["supported"], json!(["2026-07-28"]));
     assert_eq!(error["data"]["requested"], "2030-01-01");
     assert_eq!(tool.seen().len(), 0);
+}
+
+/// The example of the W3C's specification.
+const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+const STATE: &str = "congo=t61rcWkgMzE,rojo=00f067aa0ba902b7";
+
+#[test]
+fn a_trace_reaches_the_tool_server_and_nothing_else() {
+    for speaks in [Speaks::Modern, Speaks::Legacy] {
+        let tool = McpServer::plain(speaks);
+        let gateway = Gateway::start(&Setup::governed(&tool.url(), &["resources"]));
+        let agent = LegacyAgent::start(&gateway, &json!({}));
+        let sent = || {
+            let last = tool.seen().pop().expect("a request");
+            ["traceparent", "tracestate"].map(|name| last.header(name).map(str::to_owned))
+        };
+        let whole = [Some(PARENT.to_owned()), Some(STATE.to_owned())];
+        let session = [("mcp-session-id", agent.session.as_str())];
+        for (shape, own) in [("legacy", session.as_slice()), ("bare", &[])] {
+            let headers = [("content-type", "application/json"), ("traceparent", PARENT), ("tracestate", STATE)];
+            let headers = [headers.as_slice(), own].concat();
+            let body = rpc(1, "tools/call", &call_params(CONTACTS, "traced"));
+            let answer = gateway.connect().request("POST", "/mcp", &headers, &body).expect("an answer");
+            assert_eq!((answer.status(), sent()), (200, whole.clone()), "{speaks:?}, {shape}: {}", answer.text());
+        }
+        let read = Modern::new("traced", "resources/read", &json!({"uri": "a:1"}));
+        for request in [Modern::call("traced"), read] {
+            request.clone().header("traceparent", PARENT).header("tracestate", STATE).answer(&gateway);
+            assert_eq!(sent(), whole, "{speaks:?}: {}", request.body["method"]);
+            request.answer(&gateway);
+            assert_eq!(sent(), [None, None], "nothing is made up, and nothing is left of the request before");
+        }
+        let stored = json!(gateway.entries("traced")).to_string();
+        assert!(stored.contains("tool_call") && !stored.contains(&PARENT[3..35]), "{stored}");
+    }
+}
+
+#[test]
+fn a_malformed_trace_is_dropped_and_the_call_goes_on() {
+    let tool = McpServer::plain(Speaks::Modern);
+    let gateway = Gateway::start(&Setup::governed(&tool.url(), &[]));
+    let twice = |name: &str, value: &str| {
+        let mut request = Modern::call("dropped").header("traceparent", PARENT).header("tracestate", STATE);
+        request.headers.push((name.to_owned(), value.to_owned()));
+        request
+    };
+    let long = format!("a={}", "x".repeat(511));
+    let parents = [PARENT.to_uppercase(), PARENT.replace("00-", "ff-"), format!("{PARENT}-"), String::new()];
+    let of =
+        |parent: &str, state: &str| Modern::call("dropped").header("traceparent", parent).header("tracestate", state);
+    let mut cases: Vec<(Modern, [Option<&str>; 2])> =
+        parents.iter().map(|parent| (of(parent, STATE), [None, None])).collect();
+    cases.push((twice("traceparent", PARENT), [None, None]));
+    cases.push((of(PARENT, &long), [Some(PARENT), None]));
+    cases.push((of(PARENT, "Upper=1"), [Some(PARENT), None]));
+    cases.push((
+        twice("tracestate", "third=3"),
+        [Some(PARENT), Some("congo=t61rcWkgMzE,rojo=00f067aa0ba902b7,third=3")],
+    ));
+    let calls = cases.len();
+    for (request, expected) in cases {
+        let answer = request.answer(&gateway);
+        assert!(answer.json()["result"].is_object(), "{}", answer.text());
+        let last = tool.of("tools/call").pop().expect("a call");
+        assert_eq!(["traceparent", "tracestate"].map(|name| last.header(name)), expected, "{:?}", request.headers);
+    }
+    assert_eq!(books(&gateway, "dropped").len(), calls);
+}
+
+#[test]
+fn a_trace_in_meta_passes_as_it_is() {
+    let tool = McpServer::plain(Speaks::Modern);
+    let gateway = Gateway::start(&Setup::governed(&tool.url(), &[]));
+    let mut request = Modern::call("meta");
+    request.body["params"]["_meta"]["traceparent"] = json!(PARENT);
+    request.body["params"]["_meta"]["tracestate"] = json!(STATE);
+    assert!(request.answer(&gateway).json()["result"].is_object());
+    let last = tool.of("tools/call").pop().expect("a call");
+    let meta = last.json()["params"]["_meta"].clone();
+    assert_eq!((&meta["traceparent"], &meta["tracestate"]), (&json!(PARENT), &json!(STATE)));
+    assert_eq!(last.header("traceparent"), None, "what is in the body stays there");
 }

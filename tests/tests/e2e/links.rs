@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tests::agent::{LegacyAgent, Modern};
 use tests::gateway::Gateway;
-use tests::http::Message;
+use tests::http::{Message, response_bytes};
 use tests::mcp_server::{McpServer, Speaks, Turn};
 use tests::setup::{CONTACTS, Setup, call_params, rpc};
 use tests::wait_for;
@@ -136,6 +136,32 @@ fn a_server_that_is_not_there_yet_is_asked_again_what_it_speaks() {
     assert_eq!(call.header("mcp-session-id"), Some("upstream-session"), "with a handshake");
     let expected = [(CONTACTS, "fault", "UPSTREAM_UNAVAILABLE"), (CONTACTS, "allow", "")];
     assert_eq!(lines(&books(&gateway, "early")), expected);
+}
+
+/// A server that refuses the one version it names is modern all the same; one that names others is not asked twice.
+#[test]
+fn a_refused_version_that_the_server_names_as_its_own_is_asked_for_again() {
+    for (named, asked) in
+        [("2026-07-28", vec!["server/discover"; 2]), ("2030-01-01", vec!["server/discover", "initialize"])]
+    {
+        let refused = Arc::new(AtomicUsize::new(0));
+        let tool = McpServer::start(Speaks::Modern, move |turn| {
+            if turn.method() == "server/discover" && refused.fetch_add(1, Ordering::SeqCst) < 1 {
+                let data = json!({"supported": [named], "requested": "2026-07-28"});
+                let error = json!({"code": -32022, "message": "no", "data": data});
+                let body = json!({"jsonrpc": "2.0", "id": turn.body["id"], "error": error}).to_string();
+                turn.raw(&response_bytes(400, "application/json", body.as_bytes()));
+            }
+        });
+        let gateway = Gateway::start(&Setup::governed(&tool.url(), &[]));
+        assert!(Modern::call("named").answer(&gateway).json()["result"].is_object());
+        let seen: Vec<String> =
+            tool.seen().iter().map(|seen| seen.json()["method"].as_str().unwrap_or_default().to_owned()).collect();
+        assert_eq!(seen, [asked, vec!["tools/call"]].concat(), "{named}");
+        let version =
+            tool.of("tools/call").pop().and_then(|call| call.header("mcp-protocol-version").map(str::to_owned));
+        assert_eq!(version.is_some(), named == "2026-07-28", "{named}");
+    }
 }
 
 #[test]

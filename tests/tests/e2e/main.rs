@@ -21,6 +21,7 @@ mod mcp;
 mod metrics;
 mod progress;
 mod quickstart;
+mod resume;
 mod rounds;
 mod sessions;
 mod shapes;
