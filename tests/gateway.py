@@ -1,6 +1,7 @@
 """Starts the built gateway for the scripts that are not written in Rust: tests/bench/run, tests/python/run, tests/interop/run,
-tests/conformance/run."""
+tests/conformance/run, tests/matrix/run. Approves of tools as their servers list them."""
 
+import hashlib
 import json
 import os
 import pathlib
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -46,34 +48,106 @@ class ToolServer:
         self.process.wait()
 
 
-class Gateway:
-    """`host --dev-enclave` on the quickstart's documents or others and more policies, in a folder of its own under target/."""
+# How a definition in the catalog names what `tools/list` says. The rest of a listed tool is not for a catalog.
+DEFINITION = {
+    "title": "title",
+    "description": "description",
+    "inputSchema": "input_schema",
+    "outputSchema": "output_schema",
+    "annotations": "annotations",
+}
 
-    def __init__(self, tool_port, durability="strict", mode="advisory", documents=QUICKSTART, catalog=None, policies="", **tool):
-        (ROOT / "target").mkdir(exist_ok=True)
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="gateway-", dir=ROOT / "target"))
-        shutil.copytree(documents / "policies", self.folder / "policies")
-        if policies:
-            (self.folder / "policies/more.cedar").write_text(policies)
-        catalog = catalog or json.loads((documents / "catalog.json").read_text())
-        for entry in catalog:
-            entry.update(tool)
-            entry["server"]["url"] = f"http://127.0.0.1:{tool_port}/mcp"
-        (self.folder / "catalog.json").write_text(json.dumps(catalog))
-        config = {
-            "attestation": {"provider": "auto", "enforcement_mode": mode},
-            "policy_bundle_path": "./policies/",
-            "catalog_path": "./catalog.json",
-            "audit": {"store_path": "./audit-store", "durability": durability},
-        }
-        (self.folder / "cmcp-config.yaml").write_text(json.dumps(config))
+
+def catalog_entry(tool, server="Server", capabilities=()):
+    """Approves of a tool as its server lists it."""
+    definition = {DEFINITION[key]: value for key, value in tool.items() if key in DEFINITION}
+    definition.setdefault("description", "")
+    written = json.dumps(definition, sort_keys=True, separators=(",", ":"))
+    return {
+        "tool_name": tool["name"],
+        "server": {"display_name": server, "transport": "streamable-http", "capabilities": list(capabilities)},
+        "approved_definition": definition,
+        "definition_hash": "sha256:" + hashlib.sha256(written.encode()).hexdigest(),
+        "compliance_domain": "public",
+        "sensitivity_level": "public",
+        "added_at": "2026-11-22T00:00:00Z",
+        "approved_by": "developer@example.com",
+    }
+
+
+PROTOCOL = "io.modelcontextprotocol/"
+CLIENT = {"name": "tests", "version": "1"}
+
+
+def send(url, message, **headers):
+    """Posts a JSON-RPC message as a client of MCP; the session that the answer names, and the answer."""
+    accept = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+    request = urllib.request.Request(url, json.dumps({"jsonrpc": "2.0", **message}).encode(), {**accept, **headers})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        text, events = answer.read().decode(), answer.headers["Content-Type"] == "text/event-stream"
+        if events:
+            text = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: {")][-1]
+        return answer.headers["Mcp-Session-Id"], json.loads(text or "null")
+
+
+def list_tools(url, modern=False):
+    """The tools of a server, as it lists them to whom is to approve of them."""
+    if modern:
+        meta = {"protocolVersion": "2026-07-28", "clientCapabilities": {}, "clientInfo": CLIENT}
+        meta = {PROTOCOL + key: value for key, value in meta.items()}
+        headers = {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/list"}
+        for _ in range(2):  # one of the suite's servers refuses each client's first message
+            try:
+                return send(url, {"id": 1, "method": "tools/list", "params": {"_meta": meta}}, **headers)[1]["result"]["tools"]
+            except urllib.error.HTTPError:
+                pass
+        sys.exit(f"{url} lists no tools")
+    hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": CLIENT}
+    session, _ = send(url, {"id": 1, "method": "initialize", "params": hello})
+    headers = {"MCP-Protocol-Version": "2025-11-25", **({"Mcp-Session-Id": session} if session else {})}
+    send(url, {"method": "notifications/initialized"}, **headers)
+    return send(url, {"id": 2, "method": "tools/list"}, **headers)[1]["result"]["tools"]
+
+
+def write_setup(tools, durability="strict", mode="advisory", documents=QUICKSTART, catalog=None, policies="", **tool):
+    """Writes configuration, catalog and policies into a new folder under target/. The tool servers are all at `tools`, a port or a
+    URL, or where their entries say; `tool` is set in every entry."""
+    (ROOT / "target").mkdir(exist_ok=True)
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="gateway-", dir=ROOT / "target"))
+    shutil.copytree(documents / "policies", folder / "policies")
+    if policies:
+        (folder / "policies/more.cedar").write_text(policies)
+    catalog = catalog or json.loads((documents / "catalog.json").read_text())
+    for entry in catalog:
+        entry.update(tool)
+        if tools is not None:
+            entry["server"]["url"] = tools if isinstance(tools, str) else f"http://127.0.0.1:{tools}/mcp"
+    (folder / "catalog.json").write_text(json.dumps(catalog))
+    config = {
+        "attestation": {"provider": "auto", "enforcement_mode": mode},
+        "policy_bundle_path": "./policies/",
+        "catalog_path": "./catalog.json",
+        "audit": {"store_path": "./audit-store", "durability": durability},
+    }
+    (folder / "cmcp-config.yaml").write_text(json.dumps(config))
+    return folder
+
+
+class Gateway:
+    """`host --dev-enclave` on the quickstart's documents or others: see `write_setup`."""
+
+    def __init__(self, tools, **setup):
+        self.folder = write_setup(tools, **setup)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = self.folder / "log"
         self.metrics = free_port()
+        self.start()
+
+    def start(self):
         command = ["--dev-enclave", "--config", self.folder / "cmcp-config.yaml", "--listen", f"127.0.0.1:{self.port}"]
         command += ["--metrics", f"127.0.0.1:{self.metrics}"]
-        with self.log.open("wb") as log:
+        with self.log.open("ab") as log:
             self.process = subprocess.Popen([BIN / "host", *command], stdout=log, stderr=log)
         self.wait_ready()
         children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
@@ -84,6 +158,8 @@ class Gateway:
             try:
                 return self.get("/readyz")
             except OSError:
+                if self.process.poll() is not None:
+                    break
                 time.sleep(0.02)
         sys.exit(f"the gateway does not start:\n{self.log.read_text()}")
 
@@ -111,6 +187,12 @@ class Gateway:
         file = self.folder / name
         file.write_bytes(self.get(path))
         return file
+
+    def restart(self):
+        """Kills the gateway and starts it again: the same address and records, another boot."""
+        self.process.kill()
+        self.process.wait()
+        self.start()
 
     def stop(self):
         self.process.terminate()

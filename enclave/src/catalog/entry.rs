@@ -6,6 +6,7 @@ use claim::{Digest, hashes, names};
 use serde::Deserialize;
 use wire::{BootRefusal, Document, RefusalCode};
 
+use super::mirror::{self, Mirror};
 use super::url::{Endpoint, Scheme};
 use super::{Capability, Definition, RotationMode, Server, Tool, Transport, fingerprint};
 use crate::document::{self, join, one_of, refusal};
@@ -164,12 +165,19 @@ impl Check<'_> {
         }
         Ok(Definition {
             listing: listing(name, &entry),
-            mirrored: mirrored(&entry.input_schema),
+            mirrored: self.mirrored(&entry.input_schema)?,
             description: entry.description,
             title: entry.title,
             input_schema: entry.input_schema,
             output_schema: entry.output_schema,
             annotations: entry.annotations,
+        })
+    }
+
+    fn mirrored(&self, schema: &Json) -> Result<Vec<Mirror>, BootRefusal> {
+        mirror::mirrors(schema).map_err(|invalid| {
+            let field = format!("approved_definition.input_schema.{}", invalid.at);
+            self.refuse(RefusalCode::InvalidValue, &field, &document::text(&invalid.found), invalid.expected)
         })
     }
 }
@@ -186,15 +194,4 @@ fn listing(name: &str, entry: &DefinitionEntry) -> String {
     ];
     let present = members.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
     Json::Object(present.collect()).sorted_ascii()
-}
-
-/// Properties of the arguments that MCP 2026-07-28 mirrors in headers; a name that no header can have mirrors nothing.
-fn mirrored(schema: &Json) -> Vec<(String, String)> {
-    let properties = schema.get("properties").and_then(Json::as_object).into_iter().flatten();
-    let named = properties.filter_map(|(property, schema)| {
-        let header = schema.get("x-mcp-header")?.as_str()?;
-        let valid = !header.is_empty() && header.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-        valid.then(|| (header.to_ascii_lowercase(), property.clone()))
-    });
-    named.collect()
 }

@@ -6,6 +6,7 @@
 
 mod entry;
 mod fingerprint;
+mod mirror;
 mod url;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use wire::{BootRefusal, Document, RefusalCode};
 use crate::document::{self, refusal};
 use crate::labels::{Domain, Label};
 
+pub use mirror::Mirror;
 pub use url::{Endpoint, Scheme, UrlError};
 
 /// How `tools/call` results are evidenced: by hashes alone.
@@ -167,8 +169,8 @@ pub struct Definition {
     pub annotations: Option<Json>,
     /// The tool as an element of `tools/list`, in sorted ASCII.
     pub listing: String,
-    /// Arguments that headers mirror (`x-mcp-header` of a property): the header's name after `Mcp-Param-`, and the property.
-    pub mirrored: Vec<(String, String)>,
+    /// Arguments that headers mirror.
+    pub mirrored: Vec<Mirror>,
 }
 
 impl Catalog {

@@ -136,6 +136,7 @@ fn every_field_is_checked() {
         ("/approved_definition/output_schema", json!("text"), InvalidValue),
         ("/approved_definition/annotations", json!(1), InvalidValue),
         ("/approved_definition/inputSchema", json!({}), UnknownKey),
+        ("/approved_definition/input_schema/properties/query/x-mcp-header", json!("no name"), InvalidValue),
     ] {
         let refused = parse(&edited(pointer, value.clone())).unwrap_err();
         let field = format!("[0]{}", pointer.replace('/', "."));

@@ -100,10 +100,10 @@ pub fn check(
 /// # Errors
 /// [`Code::HeaderMismatch`].
 pub fn check_arguments(tool: &Tool, arguments: &Json, headers: &HeaderMap) -> Result<(), Problem> {
-    for (header, property) in &tool.definition.mirrored {
-        let name = HeaderName::try_from(format!("{PARAM_PREFIX}{header}"))
+    for mirror in &tool.definition.mirrored {
+        let name = HeaderName::try_from(format!("{PARAM_PREFIX}{}", mirror.header))
             .map_err(|_| Problem::new(Code::Internal, "header of the catalog"))?;
-        let value = arguments.get(property).and_then(mirrored);
+        let value = mirror.of(arguments).and_then(mirrored);
         if value.is_none() && headers.contains_key(&name) {
             return Err(mismatch(&name, "has no such argument"));
         }

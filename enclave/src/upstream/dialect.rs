@@ -81,10 +81,10 @@ pub(super) fn headers<'a>(
             headers.push(("mcp-protocol-version".into(), MODERN.into()));
             headers.push(("mcp-method".into(), method.into()));
             headers.extend(name.map(|name| ("mcp-name".into(), era::encode(name))));
-            for (header, property) in tool.iter().flat_map(|(tool, _)| &tool.definition.mirrored) {
-                let value = tool.and_then(|(_, arguments)| arguments.get(property)).and_then(era::mirrored);
+            for mirror in tool.iter().flat_map(|(tool, _)| &tool.definition.mirrored) {
+                let value = tool.and_then(|(_, arguments)| mirror.of(arguments)).and_then(era::mirrored);
                 let value = value.map(|value| Cow::Owned(era::encode(&value).into_owned()));
-                headers.extend(value.map(|value| (format!("{}{header}", era::PARAM_PREFIX).into(), value)));
+                headers.extend(value.map(|value| (format!("{}{}", era::PARAM_PREFIX, mirror.header).into(), value)));
             }
         }
     }

@@ -8,12 +8,15 @@ use tests::setup::{CONTACTS, Setup, call_params, rpc};
 
 use crate::{books, lines};
 
-/// The quickstart's tool, whose `query` is mirrored as `Mcp-Param-Query` and `max_records` as `Mcp-Param-Max`.
+/// The quickstart's tool, whose `query` is mirrored as `Mcp-Param-Query`, `max_records` as `Mcp-Param-Max` and `place.zone` as
+/// `Mcp-Param-Z_1`.
 fn mirroring(tool: &McpServer) -> Setup {
     let mut setup = Setup::governed(&tool.url(), &[]);
     let definition = &mut setup.catalog[0]["approved_definition"];
     definition["input_schema"]["properties"]["query"]["x-mcp-header"] = json!("Query");
     definition["input_schema"]["properties"]["max_records"]["x-mcp-header"] = json!("Max");
+    let zone = json!({"type": "string", "x-mcp-header": "Z_1"});
+    definition["input_schema"]["properties"]["place"] = json!({"type": "object", "properties": {"zone": zone}});
     let parsed = claim::json::parse(definition.to_string().as_bytes()).expect("JSON");
     setup.catalog[0]["definition_hash"] = json!(claim::hashes::definition_hash(&parsed).prefixed());
     setup
@@ -40,6 +43,12 @@ fn mirrored_arguments_must_be_those_of_the_body() {
                 .header("mcp-param-query", "Acme")
                 .header("mcp-param-max", "10.0"),
         ),
+        (
+            "within another",
+            call(&json!({"query": "Acme", "place": {"zone": "a"}}))
+                .header("mcp-param-query", "Acme")
+                .header("mcp-param-z_1", "b"),
+        ),
     ];
     for (name, request) in wrong {
         let answer = request.answer(&gateway);
@@ -52,19 +61,22 @@ fn mirrored_arguments_must_be_those_of_the_body() {
     }
     assert_eq!(tool.of("tools/call").len(), 0);
     assert_eq!(gateway.get("/session/mirror/claim").status(), 404, "nothing was admitted");
-    let full = json!({"query": "Acme \u{e9}", "max_records": 10});
+    let full = json!({"query": "Acme \u{e9}", "max_records": 10, "place": {"zone": "a b"}});
     let right = [
         plain().header("mcp-param-query", "Acme"),
         plain().header("mcp-param-query", "=?base64?QWNtZQ==?=").header("mcp-param-unknown", "x"),
-        call(&full).header("mcp-param-query", "=?base64?QWNtZSDDqQ==?=").header("mcp-param-max", "10"),
+        call(&full)
+            .header("mcp-param-query", "=?base64?QWNtZSDDqQ==?=")
+            .header("mcp-param-max", "10")
+            .header("mcp-param-z_1", "a b"),
     ];
     for request in right {
         let answer = request.answer(&gateway);
         assert!(answer.json()["result"].is_object(), "{}", answer.text());
     }
     let last = tool.of("tools/call").pop().expect("a call");
-    let sent = (last.header("mcp-param-query"), last.header("mcp-param-max"));
-    assert_eq!(sent, (Some("=?base64?QWNtZSDDqQ==?="), Some("10")), "mirrored towards the server too");
+    let sent = ["query", "max", "z_1"].map(|name| last.header(&format!("mcp-param-{name}")));
+    assert_eq!(sent, [Some("=?base64?QWNtZSDDqQ==?="), Some("10"), Some("a b")], "mirrored towards the server too");
     assert_eq!(books(&gateway, "mirror").len(), 3);
 }
 
