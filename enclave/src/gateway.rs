@@ -157,7 +157,9 @@ impl Gateway {
     /// # Errors
     /// [`Code::AuditUnavailable`].
     pub async fn stored(&self, ticket: &Ticket) -> Result<(), Code> {
-        let stored = self.polling.during(ticket.stored()).await;
+        let wait = self.polling.wait();
+        let stored = ticket.stored().await;
+        drop(wait);
         if stored.is_err() {
             self.events.audit_unavailable();
         }

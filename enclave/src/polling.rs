@@ -22,10 +22,12 @@ pub struct Polling {
 }
 
 impl Polling {
-    /// Awaits a step of a call. From its begin and from its end on, the next event is expected soon.
-    pub async fn during<F: Future>(&self, step: F) -> F::Output {
-        let _wait = Wait::begin(self);
-        step.await
+    /// A step of a call is awaited until what this returns is dropped. From its begin and from its end on, the next event is
+    /// expected soon.
+    pub fn wait(&self) -> Wait<'_> {
+        self.waits.set(self.waits.get().saturating_add(1));
+        self.expect();
+        Wait(self)
     }
 
     /// Polls whenever it is worth it. Never returns.
@@ -57,15 +59,9 @@ impl Polling {
     }
 }
 
-struct Wait<'a>(&'a Polling);
-
-impl<'a> Wait<'a> {
-    fn begin(polling: &'a Polling) -> Self {
-        polling.waits.set(polling.waits.get().saturating_add(1));
-        polling.expect();
-        Self(polling)
-    }
-}
+/// A step of a call, while it is awaited.
+#[must_use]
+pub struct Wait<'a>(&'a Polling);
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {

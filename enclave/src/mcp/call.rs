@@ -143,7 +143,9 @@ async fn serve(gateway: &Rc<Gateway>, asked: &Asked<'_>) -> Result<Answered, Ref
     }
     open.intend().await?;
     open.forwarded = true;
-    let reply = gateway.polling.during(forward(&open, asked, server)).await;
+    let wait = gateway.polling.wait();
+    let reply = Box::pin(forward(&open, asked, server)).await;
+    drop(wait);
     if let Some(agent) = asked.agent {
         agent.abandon(gateway, &open.call_id).await;
     }

@@ -182,7 +182,8 @@ async fn answer(
         ("ping", Era::Legacy | Era::Bare) => Ok(result(id, "{}")),
         ("server/discover", Era::Modern) => Ok(result(id, &Box::pin(hello::discover(gateway)).await)),
         ("tools/list", _) => Ok(result(id, &hello::tools(gateway, params, era)?)),
-        ("tools/call", _) => tools_call(gateway, post, received, agent).await,
+        // Boxed: a future is copied by each that awaits it, with room for everything that it will await.
+        ("tools/call", _) => Box::pin(tools_call(gateway, post, received, agent)).await,
         ("subscriptions/listen", Era::Modern) => {
             let caller = Caller::identify(params, received.meta, post.headers, post.connection, era)?;
             let listening = Listening {

@@ -61,10 +61,10 @@ pub(super) async fn serve(
         Route::Health => Ok(http::json(StatusCode::OK, r#"{"status":"ok"}"#)),
         Route::Ready => ready(&gateway),
         Route::Tools => tools(&gateway),
-        Route::Claim(id) => claim(&gateway, id).await,
-        Route::Close(id) => close(&gateway, id).await,
-        Route::Record(id) => record(&gateway, id, &query).await,
-        Route::Export => export(&gateway, &query).await,
+        Route::Claim(id) => Box::pin(claim(&gateway, id)).await,
+        Route::Close(id) => Box::pin(close(&gateway, id)).await,
+        Route::Record(id) => Box::pin(record(&gateway, id, &query)).await,
+        Route::Export => Box::pin(export(&gateway, &query)).await,
         Route::Attestation => attestation(&gateway, &query),
     };
     answer.unwrap_or_else(|(code, detail)| refuse(code, detail.as_deref()))
@@ -174,7 +174,7 @@ async fn mcp_endpoint(
     let (head, body) = request.into_parts();
     match head.method {
         Method::POST => {}
-        Method::DELETE => return mcp::end_session(&gateway, &head.headers).await,
+        Method::DELETE => return Box::pin(mcp::end_session(&gateway, &head.headers)).await,
         Method::GET if head.headers.contains_key(mcp::SESSION_HEADER) => return mcp::stream(&gateway, &head.headers),
         _ => return not_allowed("POST, DELETE"),
     }
