@@ -21,6 +21,8 @@ use crate::document::refusal;
 use crate::events::Events;
 use crate::evidence::{DevMode, Evidence};
 use crate::gateway::{Clock, Gateway};
+use crate::limits;
+use crate::operator::{self, Authority, InForce};
 use crate::policy::Policy;
 use crate::polling::Polling;
 use crate::random;
@@ -56,6 +58,8 @@ struct Loaded {
     config: Config,
     config_hash: Digest,
     catalog: Catalog,
+    in_force: Option<InForce>,
+    authority: Authority,
     policy: Policy,
 }
 
@@ -153,7 +157,7 @@ pub fn boot(
     let internal = |_| refusal(RefusalCode::State, &Document::None, "", "a boot record that cannot be signed", "");
     let x = boot_x(&binding).map_err(internal)?;
     let binding = json::to_json(&binding).map_err(internal)?;
-    let Loaded { config, config_hash, catalog, policy } = loaded;
+    let Loaded { config, config_hash, catalog, in_force, authority, policy } = loaded;
     events.expect_tools(catalog.tools().len());
     let audit = Rc::new(Audit::new(
         id,
@@ -183,7 +187,9 @@ pub fn boot(
         upstreams: Upstreams::new(&catalog, callback, &config.limits),
         config,
         catalog,
-        policy,
+        policy: RefCell::new(Rc::new(policy)),
+        authority,
+        in_force,
         key,
         boot,
         clock: Clock::starting_at(now),
@@ -198,12 +204,10 @@ pub fn boot(
 fn load(bundle: &BootBundle) -> Result<Loaded, BootRefusal> {
     let (config, config_hash) = config::parse(&bundle.config.0)?;
     let catalog = Catalog::parse(&bundle.catalog.0)?;
-    let policy = Policy::load(&bundle.policy, &catalog)?;
-    if bundle.controls.is_some() {
-        let expected = "no operator controls; this version has none";
-        return Err(refusal(RefusalCode::Unsupported, &Document::Controls, "", "operator controls", expected));
-    }
-    Ok(Loaded { config, config_hash, catalog, policy })
+    let in_force = operator::controls(bundle.controls.as_ref(), &config)?;
+    let authority = Authority::of(&config, in_force.as_ref())?;
+    let policy = Policy::load_admitted(&bundle.policy, &catalog, |bundle| authority.admit(bundle))?;
+    Ok(Loaded { config, config_hash, catalog, in_force, authority, policy })
 }
 
 /// The provider's evidence. Software is a provider only in builds that link it, and only when dev mode is asked for.
@@ -281,9 +285,8 @@ fn report(loaded: &Loaded, evidence: &Evidence, boot_id: [u8; 16], public_key: [
         public_key,
         tools: u32::try_from(loaded.catalog.tools().len()).unwrap_or(u32::MAX),
         policies: u32::try_from(loaded.policy.policies()).unwrap_or(u32::MAX),
-        warnings: loaded.policy.warnings().iter().take(MAX_WARNINGS).map(|text| text.as_str().into()).collect(),
+        warnings: loaded.policy.warnings().iter().take(limits::MAX_WARNINGS).map(|text| text.as_str().into()).collect(),
+        policy_signed_by: loaded.policy.signed_by().map(|key| *key.bytes()),
+        controls_epoch: loaded.in_force.as_ref().map(|in_force| in_force.controls.epoch),
     }
 }
-
-/// Warnings of one report; together they stay well under the control frame's limit.
-const MAX_WARNINGS: usize = 16;

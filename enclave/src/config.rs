@@ -3,6 +3,8 @@
 //! The host turns `cmcp-config.yaml` into JSON and sends it in the boot bundle. Everything in it reaches the evidence as
 //! `config_hash`, the host's own settings (`listen_addr`, paths) included.
 
+mod operator;
+
 use std::net::SocketAddr;
 
 use claim::Digest;
@@ -11,6 +13,8 @@ use serde::Deserialize;
 use wire::{BootRefusal, Document, Enforcement, RefusalCode};
 
 use crate::document::{self, refusal};
+
+pub use operator::Operator;
 
 /// Evidence providers of other builds, so that the refusal can say so.
 const OTHER_PROVIDERS: [&str; 9] =
@@ -31,6 +35,12 @@ pub struct Config {
     pub policy_bundle_path: String,
     /// The approved tools; resolved against the configuration file by the host.
     pub catalog_path: String,
+    /// Whose word changes what is in force.
+    #[serde(default)]
+    pub operator: Operator,
+    /// The operator's signed controls; resolved against the configuration file by the host.
+    #[serde(default)]
+    pub controls_path: Option<String>,
     /// Address and port that the host listens on.
     #[serde(default = "default_listen_addr")]
     #[cfg_attr(test, schemars(with = "String"))]
@@ -250,6 +260,8 @@ impl Config {
         check_text("policy_bundle_path", &self.policy_bundle_path)?;
         check_text("catalog_path", &self.catalog_path)?;
         check_text("audit.store_path", &self.audit.store_path)?;
+        self.controls_path.as_deref().map_or(Ok(()), |path| check_text("controls_path", path))?;
+        self.operator.signers()?;
         if let Some(model) = &self.model {
             check_text("model.provider", &model.provider)?;
             check_text("model.model_id", &model.model_id)?;
@@ -275,12 +287,13 @@ fn out_of_range(name: &str, found: &str, expected: &str) -> BootRefusal {
 }
 
 /// Keys of the sections, for whoever lost the indentation.
-const SECTIONS: [(&str, &[&str]); 5] = [
+const SECTIONS: [(&str, &[&str]); 6] = [
     ("attestation", &["provider", "enforcement_mode"]),
     ("audit", &["store_path", "durability"]),
     ("claim", &["entries"]),
     ("model", &["model_id"]),
     ("limits", Limits::NAMES),
+    ("operator", &["public_key", "policy_keys"]),
 ];
 
 /// YAML without its indentation puts a section's keys at the top level and leaves the section empty.

@@ -7,7 +7,9 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use wire::limits::PART;
-use wire::{Blob, BootRefusal, ControlEvent, ControlRequest, Counters, Document, RefusalCode};
+use wire::{
+    Blob, BootRefusal, ControlEvent, ControlRequest, Counters, Document, PolicyFile, RefusalCode, ReloadReport,
+};
 
 use crate::boot;
 use crate::claims;
@@ -15,6 +17,7 @@ use crate::document::refusal;
 use crate::events::Events;
 use crate::gateway::Gateway;
 use crate::limits;
+use crate::reload;
 use crate::serve::Enclave;
 use crate::transport::{BoxStream, Callback};
 
@@ -63,6 +66,10 @@ async fn read(
             },
             ControlRequest::HashDefinition(json) => match boot::hash_definition(&json.0) {
                 Ok(hash) => ControlEvent::DefinitionHash(*hash.bytes()),
+                Err(refusal) => ControlEvent::Refused(refusal),
+            },
+            ControlRequest::Reload(files) => match reload_running(enclave, &files).await {
+                Ok(report) => ControlEvent::Reloaded(report),
                 Err(refusal) => ControlEvent::Refused(refusal),
             },
             ControlRequest::Shutdown => {
@@ -123,6 +130,15 @@ fn boot_once(
             ControlEvent::Booted(report)
         }
         Err(refusal) => ControlEvent::Refused(refusal),
+    }
+}
+
+async fn reload_running(enclave: &Rc<Enclave>, files: &[PolicyFile]) -> Result<ReloadReport, BootRefusal> {
+    match enclave.gateway.get() {
+        Some(gateway) => reload::reload(gateway, files).await,
+        None => {
+            Err(refusal(RefusalCode::State, &Document::None, "", "a reload before the boot", "a boot bundle first"))
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use claim::bootlog::RecordKind;
+use claim::bootlog::{ControlRecord, RecordKind};
 use claim::entry::{Draft, EntryType, PolicyDecision, SealedEntry};
 use claim::json::Json;
 use claim::key::Key;
@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::error::Code;
 use crate::events::Events;
 use crate::http::Body;
+use crate::operator::{Authority, InForce};
 use crate::policy::Policy;
 use crate::polling::Polling;
 use crate::random;
@@ -51,8 +52,12 @@ pub struct Gateway {
     pub config: Config,
     /// The approved tools.
     pub catalog: Catalog,
-    /// The compiled policies.
-    pub policy: Policy,
+    /// The compiled policies of sessions that begin now; each session keeps its own.
+    pub policy: RefCell<Rc<Policy>>,
+    /// Which policies may take their place.
+    pub authority: Authority,
+    /// The operator's controls, if there are any.
+    pub in_force: Option<InForce>,
     /// The key of this boot.
     pub key: Rc<Key>,
     /// What identifies this boot.
@@ -103,7 +108,7 @@ impl Gateway {
             return Ok(session);
         }
         check_id(&wanted.id).map_err(|_| Code::InvalidParams)?;
-        let session = self.sessions.borrow_mut().create(&wanted.id)?;
+        let session = self.sessions.borrow_mut().create(&wanted.id, self.policy())?;
         let detail = self.start_detail(&session, wanted);
         let start = Draft {
             entry_type: EntryType::SessionStart,
@@ -123,9 +128,9 @@ impl Gateway {
     /// `session_start.detail`: what the chain's root, and with it the hardware quote, commits to.
     fn start_detail(&self, session: &Session, wanted: &SessionRef) -> Json {
         let text = |text: &str| Json::String(text.to_owned());
-        Json::from([
+        let detail = Json::from([
             ("boot", text(&self.boot.x.hex())),
-            ("policy_bundle_hash", text(&self.policy.bundle_hash().prefixed())),
+            ("policy_bundle_hash", text(&session.policy.bundle_hash().prefixed())),
             ("catalog_hash", text(&self.catalog.hash().prefixed())),
             ("config_hash", text(&self.boot.config_hash.prefixed())),
             ("enforcement_mode", text(EnforcementMode::from(self.config.attestation.enforcement_mode).as_str())),
@@ -134,7 +139,39 @@ impl Gateway {
             ("session_number", Json::Int(i64::try_from(session.number).unwrap_or(i64::MAX))),
             ("session_id_source", text(wanted.source.as_str())),
             ("challenge", wanted.challenge.as_deref().map_or(Json::Null, text)),
-        ])
+        ]);
+        self.with_operator(detail, session)
+    }
+
+    /// Adds what the operator's signature stands for.
+    fn with_operator(&self, mut detail: Json, session: &Session) -> Json {
+        if let Some(key) = session.policy.signed_by() {
+            detail = detail.with("policy_signed_by", Json::String(key.prefixed()));
+        }
+        if let Some(InForce { controls, hash }) = &self.in_force {
+            let epoch = Json::Int(i64::try_from(controls.epoch).unwrap_or(i64::MAX));
+            detail = detail.with("controls_epoch", epoch).with("controls_hash", Json::String(hash.prefixed()));
+        }
+        detail
+    }
+
+    /// The policies of sessions that begin now.
+    pub fn policy(&self) -> Rc<Policy> {
+        self.policy.borrow().clone()
+    }
+
+    /// Gives sessions that begin from now on these policies.
+    pub fn put_in_force(&self, policy: Rc<Policy>) {
+        self.policy.replace(policy);
+    }
+
+    /// Adds a change of what is in force to the boot log.
+    ///
+    /// # Errors
+    /// [`Code::Internal`] if it has no canonical form.
+    pub fn record_control(&self, record: &ControlRecord) -> Result<Ticket, Code> {
+        let bytes = record.bytes().map_err(|_| Code::Internal)?;
+        Ok(self.audit.push(RecordKind::Control, 0, &bytes))
     }
 
     /// Seals an entry into a session's chain and adds it to the boot log. Ids, session and time are filled in here.

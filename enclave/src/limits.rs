@@ -66,3 +66,6 @@ pub const MIN_RESUME_PAUSE: Duration = Duration::from_millis(100);
 pub const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 /// Rounds of one call that the gateway makes for an agent that knows none.
 pub const MAX_ROUNDS: u32 = 8;
+
+/// Warnings of one report about documents; together they stay well under the control frame's limit.
+pub const MAX_WARNINGS: usize = 16;

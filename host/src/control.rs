@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncWrite, BufReader, WriteHalf, split};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use wire::{
-    BootBundle, BootRefusal, BootReport, ControlEvent, ControlRequest, HostOpen, OpenAnswer, OpenRefusal,
+    BootBundle, BootRefusal, BootReport, ControlEvent, ControlRequest, HostOpen, OpenAnswer, OpenRefusal, PolicyFile,
     PolicyQuestions, WireError,
 };
 
@@ -170,6 +170,15 @@ impl Control {
     /// The stream broke.
     pub async fn shutdown(&mut self) -> Result<(), ControlError> {
         Ok(wire::write(&mut self.writer, &ControlRequest::Shutdown).await?)
+    }
+
+    /// Asks the enclave to decide new sessions by this policy bundle; it answers with [`ControlEvent::Reloaded`] or
+    /// [`ControlEvent::Refused`].
+    ///
+    /// # Errors
+    /// The stream broke.
+    pub async fn reload(&mut self, files: Vec<PolicyFile>) -> Result<(), ControlError> {
+        Ok(wire::write(&mut self.writer, &ControlRequest::Reload(files)).await?)
     }
 
     /// The next event; `None` when the stream has ended.

@@ -1,5 +1,5 @@
 //! The documents of a boot bundle, read from files. The enclave validates them; here they are only found, bounded and
-//! carried, and the four settings that are the host's own are picked out.
+//! carried, and the five settings that are the host's own are picked out.
 
 use std::fs::File;
 use std::io::Read;
@@ -55,6 +55,8 @@ pub enum Origin {
         policy: PathBuf,
         /// The catalog file.
         catalog: PathBuf,
+        /// The operator's controls, if the configuration names any.
+        controls: Option<PathBuf>,
     },
 }
 
@@ -70,6 +72,7 @@ pub struct Documents {
     config_json: Vec<u8>,
     policy_files: Vec<PolicyFile>,
     catalog_json: Vec<u8>,
+    controls_json: Option<Vec<u8>>,
 }
 
 impl Documents {
@@ -84,13 +87,18 @@ impl Documents {
         let policy = folder.join(&config.policy_bundle_path);
         let catalog = folder.join(&config.catalog_path);
         let catalog_json = read(&catalog, limits::CATALOG_FILE, Some((path, "catalog_path")))?;
+        let controls = config.controls_path.map(|path| folder.join(path));
+        // What a configuration without its controls means, the enclave decides.
+        let there = controls.as_deref().filter(|file| file.exists());
+        let controls_json = there.map(|file| read(file, limits::CONTROLS_FILE, Some((path, "controls_path"))));
         Ok(Self {
             policy_files: policy::load(&policy, path)?,
             catalog: Catalog::lenient(&catalog_json),
             settings: config.settings.resolved(folder),
-            origin: Origin::Files { config: path.to_owned(), policy, catalog },
+            origin: Origin::Files { config: path.to_owned(), policy, catalog, controls },
             config_json: config.json,
             catalog_json,
+            controls_json: controls_json.transpose()?,
         })
     }
 
@@ -108,7 +116,32 @@ impl Documents {
             config_json: config.json,
             policy_files: quickstart::POLICY.map(file).into(),
             catalog_json: quickstart::CATALOG.into(),
+            controls_json: None,
         })
+    }
+
+    /// The policy bundle's files as they are now.
+    ///
+    /// # Errors
+    /// The first thing that is missing or too large, or that there are no files.
+    pub fn policy_again(&self) -> Result<Vec<PolicyFile>, Finding> {
+        match &self.origin {
+            Origin::Files { config, policy, .. } => policy::load(policy, config),
+            Origin::Quickstart => {
+                let quickstart = Path::new("quickstart/policies");
+                Err(Finding::new(
+                    quickstart,
+                    None,
+                    "policies that are compiled in",
+                    "a configuration with policies of its own",
+                ))
+            }
+        }
+    }
+
+    /// Boots from now on begin with this policy bundle.
+    pub fn set_policy(&mut self, files: Vec<PolicyFile>) {
+        self.policy_files = files;
     }
 
     /// The bundle for the wire.
@@ -117,7 +150,7 @@ impl Documents {
             config: Blob(self.config_json.clone()),
             policy: self.policy_files.clone(),
             catalog: Blob(self.catalog_json.clone()),
-            controls: None,
+            controls: self.controls_json.clone().map(Blob),
             wall_unix_ms,
             dev,
             store_head,
@@ -137,7 +170,7 @@ impl Documents {
 
     fn name(&self, document: &Document) -> String {
         let (config, policy, catalog) = match &self.origin {
-            Origin::Files { config, policy, catalog } => (config.as_path(), policy.as_path(), catalog.as_path()),
+            Origin::Files { config, policy, catalog, .. } => (config.as_path(), policy.as_path(), catalog.as_path()),
             Origin::Quickstart => (
                 Path::new("quickstart/cmcp-config.yaml"),
                 Path::new("quickstart/policies"),
@@ -149,7 +182,10 @@ impl Documents {
             Document::Config => config.display().to_string(),
             Document::Policy(path) => policy.join(&path.0).display().to_string(),
             Document::Catalog => catalog.display().to_string(),
-            Document::Controls => "operator controls".to_owned(),
+            Document::Controls => match &self.origin {
+                Origin::Files { controls: Some(controls), .. } => controls.display().to_string(),
+                _ => "operator controls".to_owned(),
+            },
         }
     }
 }

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use wire::{BootReport, Counters, Enforcement, LogEvent, Provider, StoreFailure};
+use wire::{BootReport, Counters, Enforcement, LogEvent, Provider, ReloadReport, StoreFailure};
 
-use crate::documents::{Catalog, Origin};
+use crate::documents::{Catalog, Finding, Origin};
 use crate::report::{Reporter, hex, sha256};
 use crate::{codes, limits};
 
@@ -24,11 +24,16 @@ pub fn loaded(reporter: Reporter, report: &BootReport) {
             "config_hash": sha256(report.config_hash),
         }),
     );
+    let signed_by = report.policy_signed_by.map(sha256);
+    let signed = signed_by.as_ref().map_or_else(String::new, |key| format!(", signed by {key}"));
     reporter.info(
         "policy",
-        &format!("policy bundle loaded: {bundle}"),
-        json!({ "bundle_hash": bundle, "policies": report.policies }),
+        &format!("policy bundle loaded: {bundle}{signed}"),
+        json!({ "bundle_hash": bundle, "policies": report.policies, "signed_by": signed_by }),
     );
+    if let Some(epoch) = report.controls_epoch {
+        reporter.info("controls", &format!("operator controls loaded: epoch {epoch}"), json!({ "epoch": epoch }));
+    }
     reporter.info(
         "catalog",
         &format!("catalog loaded: {} tools, {catalog}", report.tools),
@@ -42,6 +47,24 @@ pub fn warnings(reporter: Reporter, report: &BootReport, origin: &Origin) {
     let text = format!("warnings about the documents: {count}; see host check --config {}", config.display());
     let warnings: Vec<_> = report.warnings.iter().map(|warning| warning.0.as_str()).collect();
     reporter.warn("warnings", &text, json!({ "warnings": warnings }));
+}
+
+/// What became of a policy bundle that was read again.
+pub fn reloaded(reporter: Reporter, outcome: Result<&ReloadReport, &Finding>) {
+    match outcome {
+        Ok(report) => {
+            let (bundle, signed_by) = (sha256(report.bundle_hash), sha256(report.signed_by));
+            let text =
+                format!("policy bundle reloaded: {bundle}, signed by {signed_by}; new sessions are decided by it");
+            let warnings: Vec<_> = report.warnings.iter().map(|warning| warning.0.as_str()).collect();
+            let fields = json!({ "bundle_hash": bundle, "policies": report.policies, "signed_by": signed_by, "warnings": warnings });
+            reporter.info("policy_reloaded", &text, fields);
+        }
+        Err(finding) => {
+            let text = format!("policy bundle not reloaded, the one before stays: {finding}");
+            reporter.warn("policy_not_reloaded", &text, json!({ "file": finding.file, "field": finding.field }));
+        }
+    }
 }
 
 /// As in the configuration.

@@ -56,6 +56,8 @@ pub const RESTART_RESET: Duration = Duration::from_mins(1);
 
 /// A configuration file in bytes.
 pub const CONFIG_FILE: u64 = 1 << 20;
+/// Operator controls in bytes: some ten thousand blocked identities.
+pub const CONTROLS_FILE: u64 = 1 << 20;
 /// A catalog in bytes; with the policy bundle it must fit a boot bundle.
 pub const CATALOG_FILE: u64 = 8 << 20;
 /// One file of a policy bundle in bytes.

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use wire::{BootReport, ControlEvent, Counters};
+use wire::{BootReport, ControlEvent, Counters, PolicyFile};
 
 use crate::control::ControlError;
 use crate::documents::{Documents, Finding};
@@ -80,6 +80,8 @@ struct Running {
     callbacks: Callbacks,
     counters: Counters,
     log: Log,
+    /// What the enclave was asked to reload and has not answered.
+    reloading: Option<Vec<PolicyFile>>,
 }
 
 impl Supervisor {
@@ -87,7 +89,7 @@ impl Supervisor {
     ///
     /// # Errors
     /// The first start failed, the documents are refused, or the stop was not in order.
-    pub async fn run(self) -> Result<(), SuperviseError> {
+    pub async fn run(mut self) -> Result<(), SuperviseError> {
         let mut signals = Signals::new()?;
         let Some(first) = signals.or_stop(self.start()).await else { return Ok(()) };
         let (mut running, report) = first?;
@@ -146,8 +148,14 @@ impl Supervisor {
             (Arc::clone(&enclave.transport), Arc::clone(&self.store), Arc::clone(&self.metrics));
         let gateway = Arc::new(Gateway::new(transport, store, servers, metrics, self.reporter));
         let callbacks = Arc::clone(&gateway).callbacks();
-        let mut running =
-            Running { enclave, gateway, callbacks, counters: Counters::default(), log: Log::new(self.reporter) };
+        let mut running = Running {
+            enclave,
+            gateway,
+            callbacks,
+            counters: Counters::default(),
+            log: Log::new(self.reporter),
+            reloading: None,
+        };
         match self.boot(&mut running).await {
             Ok(report) => Ok((running, report)),
             Err(error) => {
@@ -183,7 +191,7 @@ impl Supervisor {
     }
 
     /// Serves agents until the enclave dies or a signal comes.
-    async fn serve(&self, mut running: Running, signals: &mut Signals) -> Result<End, SuperviseError> {
+    async fn serve(&mut self, mut running: Running, signals: &mut Signals) -> Result<End, SuperviseError> {
         let mut agents = JoinSet::new();
         let asked = loop {
             tokio::select! {
@@ -200,7 +208,10 @@ impl Supervisor {
                     // The end of the process is the end of its control stream.
                     None => break false,
                 },
-                () = signals.next() => break true,
+                signal = signals.any() => match signal {
+                    Wanted::Reload => self.reload(&mut running).await,
+                    Wanted::Stop => break true,
+                },
             }
         };
         if asked {
@@ -214,8 +225,32 @@ impl Supervisor {
         Ok(End::Died { status, counters })
     }
 
-    fn event(&self, running: &mut Running, event: ControlEvent) {
+    /// Has the enclave decide new sessions by the policy bundle as it is now; configuration and catalog stay.
+    async fn reload(&self, running: &mut Running) {
+        if running.reloading.is_some() {
+            return self.reporter.warn("policy_not_reloaded", "a reload is under way; send SIGHUP again", json!({}));
+        }
+        match self.documents.policy_again() {
+            Ok(files) => {
+                // A stream that broke shows as the end of the enclave.
+                let _ = running.enclave.control.reload(files.clone()).await;
+                running.reloading = Some(files);
+            }
+            Err(finding) => events::reloaded(self.reporter, Err(&finding)),
+        }
+    }
+
+    fn event(&mut self, running: &mut Running, event: ControlEvent) {
         match event {
+            ControlEvent::Reloaded(report) => {
+                if let Some(files) = running.reloading.take() {
+                    self.documents.set_policy(files);
+                    events::reloaded(self.reporter, Ok(&report));
+                }
+            }
+            ControlEvent::Refused(refusal) if running.reloading.take().is_some() => {
+                events::reloaded(self.reporter, Err(&self.documents.finding(&refusal)));
+            }
             ControlEvent::Counters(counters) => {
                 self.metrics.counters(counters.clone());
                 running.counters = counters;
@@ -230,7 +265,7 @@ impl Supervisor {
     }
 
     /// Lets the enclave finish its calls and store its sessions' claims; agents that are being served stay connected.
-    async fn stop(&self, mut running: Running, signals: &mut Signals) -> Result<(), SuperviseError> {
+    async fn stop(&mut self, mut running: Running, signals: &mut Signals) -> Result<(), SuperviseError> {
         self.reporter.info("stopping", "stopping: finishing calls and closing sessions", json!({}));
         let stopped = async {
             running.enclave.control.shutdown().await.ok()?;
@@ -275,21 +310,40 @@ impl Running {
     }
 }
 
-/// SIGTERM and SIGINT.
+/// What a signal asks for.
+enum Wanted {
+    Stop,
+    Reload,
+}
+
+/// SIGTERM and SIGINT, and SIGHUP, which reloads the policy bundle.
 struct Signals {
+    hangup: Signal,
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
     fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
     async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+        }
+    }
+
+    async fn any(&mut self) -> Wanted {
+        tokio::select! {
+            _ = self.hangup.recv() => Wanted::Reload,
+            _ = self.terminate.recv() => Wanted::Stop,
+            _ = self.interrupt.recv() => Wanted::Stop,
         }
     }
 

@@ -204,7 +204,7 @@ pub fn bundle(setup: &Setup) -> BootBundle {
         config: Blob(setup.config.to_string().into_bytes()),
         policy: setup.policies.iter().map(file).collect(),
         catalog: Blob(setup.catalog.to_string().into_bytes()),
-        controls: None,
+        controls: setup.controls.as_ref().map(|controls| Blob(controls.to_string().into_bytes())),
         wall_unix_ms: wall_unix_ms(),
         dev: true,
         store_head: None,

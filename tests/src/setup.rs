@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use claim::operator::OperatorKey;
 use serde_json::{Value, json};
 
 use crate::bin;
@@ -29,6 +30,8 @@ pub struct Setup {
     pub catalog: Value,
     /// Files of the policy bundle by name.
     pub policies: Vec<(String, String)>,
+    /// `controls.json`, if there is one.
+    pub controls: Option<Value>,
 }
 
 impl Setup {
@@ -49,6 +52,7 @@ impl Setup {
             }),
             catalog,
             policies: vec![file("manifest.json"), file("schema.cedarschema"), file("demo.cedar")],
+            controls: None,
         }
     }
 
@@ -116,12 +120,61 @@ impl Setup {
         self
     }
 
+    /// Sets the policy bundle's version.
+    #[must_use]
+    pub fn version(self, version: &str) -> Self {
+        let mut manifest = self.manifest();
+        manifest["version"] = json!(version);
+        self.policy("manifest.json", &manifest.to_string())
+    }
+
+    /// Lets this key change what is in force, and signs the policy bundle with it.
+    #[must_use]
+    pub fn operated_by(self, key: &OperatorKey) -> Self {
+        self.with("/operator/public_key", json!(key.public().x())).sign_policy(key)
+    }
+
+    /// Signs the policy bundle as it is.
+    #[must_use]
+    pub fn sign_policy(self, key: &OperatorKey) -> Self {
+        let mut manifest = self.manifest();
+        manifest["signature"] = json!(key.sign_policy(self.bundle_hash()));
+        self.policy("manifest.json", &manifest.to_string())
+    }
+
+    /// Adds controls, signed.
+    #[must_use]
+    pub fn controls(mut self, key: &OperatorKey, controls: &Value) -> Self {
+        let document = claim::json::parse(controls.to_string().as_bytes()).expect("JSON");
+        let mut controls = controls.clone();
+        controls["signature"] = json!(key.sign_controls(&document));
+        self.controls = Some(controls);
+        self.with("/controls_path", json!("./controls.json"))
+    }
+
+    /// Hash of the policy bundle.
+    pub fn bundle_hash(&self) -> claim::Digest {
+        let text = |name: &str| self.policies.iter().find(|(found, _)| found == name).expect("a file").1.as_str();
+        let manifest = claim::json::parse(text("manifest.json").as_bytes()).expect("JSON");
+        let files = self.policies.iter().filter(|(name, _)| name.as_bytes().ends_with(b".cedar"));
+        let files = files.map(|(name, text)| (name.as_str(), text.as_str()));
+        claim::hashes::bundle_hash(&manifest, files, text("schema.cedarschema")).expect("a hash")
+    }
+
+    fn manifest(&self) -> Value {
+        let (_, text) = self.policies.iter().find(|(name, _)| name == "manifest.json").expect("a manifest");
+        serde_json::from_str(text).expect("JSON")
+    }
+
     /// Writes the documents.
     pub fn write(&self, folder: &Path) {
         let pretty = |value: &Value| serde_json::to_string_pretty(value).expect("JSON");
         std::fs::create_dir_all(folder.join("policies")).expect("a folder");
         std::fs::write(folder.join("cmcp-config.yaml"), pretty(&self.config)).expect("a file");
         std::fs::write(folder.join("catalog.json"), pretty(&self.catalog)).expect("a file");
+        if let Some(controls) = &self.controls {
+            std::fs::write(folder.join("controls.json"), pretty(controls)).expect("a file");
+        }
         for (name, text) in &self.policies {
             std::fs::write(folder.join("policies").join(name), text).expect("a file");
         }

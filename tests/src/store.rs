@@ -22,6 +22,8 @@ pub mod kind {
     pub const CLAIM: u8 = 4;
     /// Calls that were refused while the store was away.
     pub const GAP: u8 = 5;
+    /// A change of what is in force.
+    pub const CONTROL: u8 = 6;
 }
 
 /// One record.

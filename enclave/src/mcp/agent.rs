@@ -17,6 +17,7 @@ use super::{ask, wait};
 use crate::error::Code;
 use crate::gateway::Gateway;
 use crate::limits;
+use crate::policy::Policy;
 use crate::session::{Session, Source};
 use crate::upstream::{Client, Exchange, Fault, Link, approved};
 
@@ -72,6 +73,11 @@ impl Agent {
             in_flight: RefCell::default(),
             stream: RefCell::default(),
         })
+    }
+
+    /// The policy bundle of its session.
+    pub fn policy(&self, gateway: &Gateway) -> Option<Rc<Policy>> {
+        Some(gateway.sessions.borrow().open(&self.session_id)?.policy.clone())
     }
 
     /// Whether the agent can be asked this.

@@ -19,11 +19,13 @@ use super::{VERSIONS, text_of};
 use crate::catalog::Capability;
 use crate::error::Code;
 use crate::gateway::{Gateway, SessionRef};
+use crate::policy::Policy;
 use crate::random;
 use crate::session::Source;
 use crate::upstream::{Dialect, Link, client_info};
 
-/// How long a client may keep what the gateway says of itself, in milliseconds: catalog and policy last as long as the boot.
+/// How long a client may keep what the gateway says of itself, in milliseconds: the catalog lasts as long as the boot, the
+/// policy as long as the session.
 const TTL_MS: &str = "60000";
 
 /// Opens an MCP session: the result of `initialize`, and the session's id.
@@ -46,7 +48,7 @@ pub async fn initialize(gateway: &Rc<Gateway>, params: &Members<'_>) -> Result<(
     let links = links(gateway, Some(&agent)).await;
     let mut result = String::from("{");
     push_text(&mut result, "protocolVersion", version);
-    push_member(&mut result, "capabilities", &offered(gateway, &links, Era::Legacy));
+    push_member(&mut result, "capabilities", &offered(gateway, &session.policy, &links, Era::Legacy));
     push_member(&mut result, "serverInfo", &client_info());
     result.push('}');
     Ok((result, id))
@@ -60,7 +62,7 @@ pub async fn discover(gateway: &Rc<Gateway>) -> String {
     meta.push('}');
     let mut result = String::from("{");
     push_member(&mut result, "supportedVersions", &format!("[\"{MODERN}\"]"));
-    push_member(&mut result, "capabilities", &offered(gateway, &links, Era::Modern));
+    push_member(&mut result, "capabilities", &offered(gateway, &gateway.policy(), &links, Era::Modern));
     keepable(&mut result);
     push_member(&mut result, "_meta", &meta);
     result.push('}');
@@ -72,11 +74,11 @@ pub async fn discover(gateway: &Rc<Gateway>) -> String {
 ///
 /// # Errors
 /// A cursor: there is no further page.
-pub fn tools(gateway: &Gateway, params: &Members<'_>, era: Era) -> Result<String, Problem> {
+pub fn tools(gateway: &Gateway, policy: &Policy, params: &Members<'_>, era: Era) -> Result<String, Problem> {
     if params.find("cursor").is_some() {
         return Err(Problem::new(Code::InvalidParams, "cursor is not one of this gateway's"));
     }
-    let listed = gateway.catalog.tools().iter().filter(|tool| gateway.policy.may_allow(tool) || !gateway.enforces());
+    let listed = gateway.catalog.tools().iter().filter(|tool| policy.may_allow(tool) || !gateway.enforces());
     let listed: Vec<&str> = listed.map(|tool| tool.definition.listing.as_str()).collect();
     let mut result = String::from("{");
     push_member(&mut result, "tools", &format!("[{}]", listed.join(",")));
@@ -122,12 +124,12 @@ async fn links(gateway: &Rc<Gateway>, agent: Option<&Rc<Agent>>) -> Vec<Rc<Link>
 }
 
 /// The `capabilities` of the gateway.
-fn offered(gateway: &Gateway, links: &[Rc<Link>], era: Era) -> String {
+fn offered(gateway: &Gateway, policy: &Policy, links: &[Rc<Link>], era: Era) -> String {
     let mut capabilities = String::from("{");
     push_member(&mut capabilities, "tools", &merged(links.iter().filter_map(|link| of_link(link, "tools", era))));
     for capability in Capability::OFFERED {
         let methods = METHODS.iter().filter(|method| method.capability == capability);
-        if !methods.clone().any(|method| gateway.policy.may_allow_action(method.action)) && gateway.enforces() {
+        if !methods.clone().any(|method| policy.may_allow_action(method.action)) && gateway.enforces() {
             continue;
         }
         let approved =

@@ -102,10 +102,12 @@ pub(super) async fn serve(listening: &Listening<'_>, params: &Members<'_>) -> Re
 async fn granted(listening: &Listening<'_>, server: usize, wanted: &Json) -> Result<BTreeMap<String, Json>, Problem> {
     let gateway = listening.gateway;
     let Some(entry) = gateway.catalog.servers().get(server) else { return Ok(BTreeMap::new()) };
+    let policy = gateway.session(listening.session).map(|session| session.policy.clone());
+    let policy = policy.map_err(|code| Problem::new(code, "session could not be opened"))?;
     let mut filter = BTreeMap::new();
     for (key, needs) in LISTS {
         let approved = needs.is_none_or(|(capability, action)| {
-            entry.may(capability) && (gateway.policy.may_allow_action(action) || !gateway.enforces())
+            entry.may(capability) && (policy.may_allow_action(action) || !gateway.enforces())
         });
         if approved && wanted.get(key) == Some(&Json::Bool(true)) {
             filter.insert(key.to_owned(), Json::Bool(true));

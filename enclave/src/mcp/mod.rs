@@ -181,7 +181,10 @@ async fn answer(
         }
         ("ping", Era::Legacy | Era::Bare) => Ok(result(id, "{}")),
         ("server/discover", Era::Modern) => Ok(result(id, &Box::pin(hello::discover(gateway)).await)),
-        ("tools/list", _) => Ok(result(id, &hello::tools(gateway, params, era)?)),
+        ("tools/list", _) => {
+            let policy = agent.and_then(|agent| agent.policy(gateway)).unwrap_or_else(|| gateway.policy());
+            Ok(result(id, &hello::tools(gateway, &policy, params, era)?))
+        }
         // Boxed: a future is copied by each that awaits it, with room for everything that it will await.
         ("tools/call", _) => Box::pin(tools_call(gateway, post, received, agent)).await,
         ("subscriptions/listen", Era::Modern) => {

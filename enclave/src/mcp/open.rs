@@ -153,7 +153,7 @@ impl OpenCall {
                 Object::Other { action: *action, kind: *kind, server: gateway.catalog.servers().get(*server)?, id }
             }
         };
-        Some(gateway.policy.decide(&Question {
+        Some(self.session.policy.decide(&Question {
             object,
             arguments,
             session_id: &self.session.id,

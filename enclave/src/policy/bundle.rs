@@ -26,7 +26,24 @@ pub(super) struct Bundle {
     pub(super) warnings: Vec<String>,
 }
 
+/// Where a bundle is from, before its policies are understood.
+#[derive(Clone, Copy, Debug)]
+pub struct Provenance<'a> {
+    /// SHA-256 of the bundle.
+    pub hash: Digest,
+    /// Its manifest's version: printable ASCII.
+    pub version: &'a str,
+    /// Its manifest's signature, as it is.
+    pub signature: Option<&'a str>,
+}
+
 impl Bundle {
+    /// Where it is from.
+    pub(super) fn provenance(&self) -> Provenance<'_> {
+        let Manifest { version, signature, .. } = &self.manifest;
+        Provenance { hash: self.hash, version, signature: signature.as_deref() }
+    }
+
     pub(super) fn read(files: &[PolicyFile]) -> Result<Self, BootRefusal> {
         let files = by_path(files)?;
         let tree = document::parse(required(&files, MANIFEST)?, &document_of(MANIFEST))?;
@@ -44,7 +61,7 @@ impl Bundle {
             let expected = "strings and whole numbers up to 2^53-1: the manifest is hashed as RFC 8785";
             refusal(RefusalCode::InvalidValue, &document_of(MANIFEST), "", &error.to_string(), expected)
         })?;
-        let warnings = warnings(&files, &manifest);
+        let warnings = warnings(&files);
         Ok(Self { manifest, policies, schema, hash, warnings })
     }
 }
@@ -92,9 +109,7 @@ fn text(path: &str, bytes: &[u8]) -> Result<String, BootRefusal> {
     Ok(text.replace("\r\n", "\n").replace('\r', "\n"))
 }
 
-fn warnings(files: &BTreeMap<&str, &[u8]>, manifest: &Manifest) -> Vec<String> {
+fn warnings(files: &BTreeMap<&str, &[u8]>) -> Vec<String> {
     let surplus = files.keys().filter(|path| !is_policy(path) && ![MANIFEST, SCHEMA].contains(path));
-    let surplus = surplus.map(|path| format!("{path} is neither hashed nor read: it is not part of the bundle"));
-    let unsigned = manifest.signature.iter().map(|_| format!("{MANIFEST}: signature is not checked by this build"));
-    surplus.chain(unsigned).collect()
+    surplus.map(|path| format!("{path} is neither hashed nor read: it is not part of the bundle")).collect()
 }

@@ -50,6 +50,7 @@ pub use action::Action;
 pub use advice::Decision;
 #[cfg(feature = "software")]
 pub use ask::ask;
+pub use bundle::Provenance;
 #[cfg(feature = "software")]
 pub use generate::schema as schema_of;
 pub use input::Misfit;
@@ -62,6 +63,7 @@ const ANONYMOUS: &str = "anonymous";
 pub struct Policy {
     bundle_hash: Digest,
     version: String,
+    signed_by: Option<Digest>,
     authored_at: Timestamp,
     policies: usize,
     warnings: Vec<String>,
@@ -127,13 +129,32 @@ impl Policy {
     /// # Errors
     /// The first thing that is wrong, with file, position or field, what was found and what was expected.
     pub fn load(files: &[PolicyFile], catalog: &Catalog) -> Result<Self, BootRefusal> {
-        nesting::on_deep_stack(|| Self::read(files, catalog))
+        Self::load_admitted(files, catalog, |_| Ok(None))
     }
 
-    fn read(files: &[PolicyFile], catalog: &Catalog) -> Result<Self, BootRefusal> {
+    /// As [`Policy::load`]; before any policy is read, `admit` judges where the bundle is from, and names the key that signed it.
+    ///
+    /// # Errors
+    /// As [`Policy::load`], or what `admit` says.
+    pub fn load_admitted(
+        files: &[PolicyFile],
+        catalog: &Catalog,
+        admit: impl FnOnce(&Provenance<'_>) -> Result<Option<Digest>, BootRefusal>,
+    ) -> Result<Self, BootRefusal> {
         let bundle = Bundle::read(files)?;
+        let signed_by = admit(&bundle.provenance())?;
+        let policy = nesting::on_deep_stack(|| Self::read(&bundle, catalog))?;
+        let mut policy = Self { signed_by, ..policy };
+        if bundle.manifest.signature.is_some() && signed_by.is_none() {
+            let unchecked = "manifest.json: signature is not checked: the configuration has no operator.public_key";
+            policy.warnings.push(unchecked.to_owned());
+        }
+        Ok(policy)
+    }
+
+    fn read(bundle: &Bundle, catalog: &Catalog) -> Result<Self, BootRefusal> {
         let (schema, mut warnings) = schema::parse(&bundle.schema)?;
-        let policies = policies::parse(&bundle)?;
+        let policies = policies::parse(bundle)?;
         warnings.extend(policies.validate(&schema)?);
         let shapes = Shapes::of(&schema, catalog)?;
         warnings.extend(bundle.warnings.iter().cloned());
@@ -141,6 +162,7 @@ impl Policy {
         Ok(Self {
             bundle_hash: bundle.hash,
             version: bundle.manifest.version.clone(),
+            signed_by: None,
             authored_at: bundle.manifest.authored,
             policies: policies.len(),
             warnings,
@@ -228,6 +250,11 @@ impl Policy {
         &self.version
     }
 
+    /// The id of the key that signed the bundle, if a signature was asked for.
+    pub const fn signed_by(&self) -> Option<Digest> {
+        self.signed_by
+    }
+
     /// When the bundle was written, by its manifest.
     pub const fn authored_at(&self) -> Timestamp {
         self.authored_at
@@ -278,4 +305,4 @@ impl std::fmt::Debug for Policy {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -110,7 +110,8 @@ fn ready(gateway: &Gateway) -> Answer {
 
 fn tools(gateway: &Gateway) -> Answer {
     let none = Members::default();
-    let list = mcp::hello::tools(gateway, &none, Era::Legacy).map_err(|problem| (problem.code, None))?;
+    let list =
+        mcp::hello::tools(gateway, &gateway.policy(), &none, Era::Legacy).map_err(|problem| (problem.code, None))?;
     Ok(http::json(StatusCode::OK, list))
 }
 

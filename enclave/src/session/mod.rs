@@ -19,6 +19,7 @@ use crate::audit::Ticket;
 use crate::labels::Labels;
 use crate::mcp::agent::Agent;
 use crate::mcp::rounds::Rounds;
+use crate::policy::Policy;
 
 /// Where a session's id came from; all but the gateway's own are the caller's word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub struct Session {
     pub number: u64,
     /// The id that the caller knows.
     pub id: String,
+    /// The policy bundle that decides, from its first entry to its last.
+    pub policy: Rc<Policy>,
     /// The MCP session that `initialize` opened, if that is what this is.
     pub agent: OnceCell<Rc<Agent>>,
     /// Everything that changes.
@@ -104,7 +107,7 @@ pub struct Issued {
 
 impl Session {
     /// A session without entries.
-    pub fn new(number: u64, id: String) -> Self {
+    pub fn new(number: u64, id: String, policy: Rc<Policy>) -> Self {
         let state = State {
             chain: Chain::default(),
             labels: Labels::PUBLIC,
@@ -121,6 +124,7 @@ impl Session {
         Self {
             number,
             id,
+            policy,
             agent: OnceCell::new(),
             state: RefCell::new(state),
             in_flight: Cell::new(0),

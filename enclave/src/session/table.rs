@@ -8,6 +8,7 @@ use claim::Digest;
 
 use super::{Issued, Session};
 use crate::error::Code;
+use crate::policy::Policy;
 
 /// What remains of a closed session: enough to check what the store gives back.
 #[derive(Clone)]
@@ -71,12 +72,12 @@ impl Sessions {
     ///
     /// # Errors
     /// [`Code::SessionLimit`] when the table is full.
-    pub fn create(&mut self, id: &str) -> Result<Rc<Session>, Code> {
+    pub fn create(&mut self, id: &str, policy: Rc<Policy>) -> Result<Rc<Session>, Code> {
         if self.open.len() >= self.max_open {
             return Err(Code::SessionLimit);
         }
         self.total += 1;
-        let session = Rc::new(Session::new(self.total, id.to_owned()));
+        let session = Rc::new(Session::new(self.total, id.to_owned(), policy));
         self.open.insert(id.to_owned(), session.clone());
         Ok(session)
     }
@@ -129,6 +130,7 @@ mod tests {
     use super::{Closed, Find, Sessions};
     use crate::audit::Ticket;
     use crate::error::Code;
+    use crate::policy::tests::quickstart;
     use crate::session::Issued;
 
     fn closed(number: u64) -> Closed {
@@ -140,12 +142,12 @@ mod tests {
     #[test]
     fn a_full_table_refuses_and_forgets_nothing_open() {
         let mut sessions = Sessions::new(2, 1);
-        let first = sessions.create("a").unwrap();
-        sessions.create("b").unwrap();
-        assert_eq!(sessions.create("c").err(), Some(Code::SessionLimit));
+        let first = sessions.create("a", quickstart()).unwrap();
+        sessions.create("b", quickstart()).unwrap();
+        assert_eq!(sessions.create("c", quickstart()).err(), Some(Code::SessionLimit));
         sessions.close(&first, closed(first.number));
         assert!(matches!(sessions.find("a"), Some(Find::Closed(closed)) if closed.number == 1));
-        let again = sessions.create("a").unwrap();
+        let again = sessions.create("a", quickstart()).unwrap();
         assert_eq!(again.number, 3);
         assert!(matches!(sessions.find("a"), Some(Find::Open(_))));
         sessions.close(&again, closed(3));

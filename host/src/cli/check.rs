@@ -76,6 +76,11 @@ fn as_text(report: &BootReport) -> String {
         report.tools,
         sha256(report.config_hash),
     );
+    let signed = report.policy_signed_by.map_or_else(|| "unsigned (operator.public_key is not set)".to_owned(), sha256);
+    text.extend(["\npolicy signed by     ", &signed]);
+    if let Some(epoch) = report.controls_epoch {
+        text.extend(["\noperator controls    epoch ", &epoch.to_string()]);
+    }
     for warning in &report.warnings {
         text.push_str("\nwarning: ");
         text.push_str(&warning.0);
@@ -93,6 +98,8 @@ fn as_json(report: &BootReport) -> Value {
         "tool_catalog_hash": sha256(report.catalog_hash),
         "tools": report.tools,
         "config_hash": sha256(report.config_hash),
+        "policy_signed_by": report.policy_signed_by.map(sha256),
+        "controls_epoch": report.controls_epoch,
         "warnings": report.warnings.iter().map(|warning| warning.0.as_str()).collect::<Vec<_>>(),
     })
 }

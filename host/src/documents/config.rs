@@ -1,4 +1,4 @@
-//! YAML to JSON, and the four settings that are the host's own. Everything else passes through unread.
+//! YAML to JSON, and the five settings that are the host's own. Everything else passes through unread.
 
 use std::path::{Path, PathBuf};
 
@@ -30,6 +30,7 @@ pub(super) struct Config {
     pub(super) settings: Settings,
     pub(super) policy_bundle_path: PathBuf,
     pub(super) catalog_path: PathBuf,
+    pub(super) controls_path: Option<PathBuf>,
 }
 
 pub(super) fn parse(path: &Path, text: &[u8]) -> Result<Config, Finding> {
@@ -46,6 +47,7 @@ pub(super) fn parse(path: &Path, text: &[u8]) -> Result<Config, Finding> {
         },
         policy_bundle_path: reader.required("policy_bundle_path", "./policies/")?.into(),
         catalog_path: reader.required("catalog_path", "./catalog.json")?.into(),
+        controls_path: reader.text("controls_path")?.map(PathBuf::from),
         json: value.to_string().into_bytes(),
     })
 }

@@ -68,6 +68,7 @@ fn boot(control: &mut UnixStream, mode: &str) -> BootBundle {
                     blocking::write(control, &ControlEvent::Part { bytes: Blob(b"part".into()), last }).unwrap();
                 }
             }
+            ControlRequest::Reload(_) => refuse(control, RefusalCode::State),
             ControlRequest::Shutdown => exit(0),
         }
     }
@@ -85,6 +86,8 @@ fn report() -> BootReport {
         tools: 1,
         policies: 3,
         warnings: Vec::new(),
+        policy_signed_by: None,
+        controls_epoch: None,
     }
 }
 

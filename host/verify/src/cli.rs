@@ -5,6 +5,7 @@ mod claim;
 #[cfg(feature = "connect")]
 mod connect;
 mod input;
+mod operator;
 mod store_export;
 mod store_verify;
 mod table;
@@ -57,7 +58,8 @@ impl From<Status> for Exit {
 
 const AFTER_HELP: &str = "\
 Exit code: 0 verified, 3 partially verified (nothing is wrong, but something could not be judged, as in dev mode),
-1 unverified (something is wrong), 2 an input could not be read, 64 wrong usage. connect: 0 when its client is done.
+1 unverified (something is wrong), 2 an input could not be read, 64 wrong usage. connect: 0 when its client is done;
+operator: 0 when it is written.
 
 Examples:
   cmcp-verify claim.json --policy-hash sha256:... --catalog-hash sha256:...
@@ -67,7 +69,10 @@ Examples:
   cmcp-verify store verify ./audit-store --head receipt.json
       Is everything that the gateway stored still there and unaltered, up to this receipt?
   cmcp-verify connect http://127.0.0.1:8443
-      For an MCP client's configuration: the command that it spawns to reach the gateway.";
+      For an MCP client's configuration: the command that it spawns to reach the gateway.
+  cmcp-verify operator new-key --out operator.key
+  cmcp-verify operator sign-policy ./policies --key operator.key
+      For operators: the gateway then loads no bundle that this key has not signed.";
 
 /// Checks what a confidential MCP gateway says of a session, without trusting who runs it. Works offline, but for connect.
 #[derive(Debug, Parser)]
@@ -89,6 +94,9 @@ enum Command {
     /// Let an MCP client that only spawns programs talk to a gateway: JSON-RPC on standard input and output
     #[cfg(feature = "connect")]
     Connect(connect::Args),
+    /// Make an operator's key, and sign policy bundles and controls with it
+    #[command(subcommand)]
+    Operator(operator::Command),
     /// Check or read a gateway's record store
     #[command(subcommand)]
     Store(StoreCommand),
@@ -113,6 +121,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &
         (Some(Command::Bundle(args)), _) => bundle::run(&args, out),
         #[cfg(feature = "connect")]
         (Some(Command::Connect(args)), _) => connect::run(&args, out),
+        (Some(Command::Operator(command)), _) => operator::run(&command, out),
         (Some(Command::Store(StoreCommand::Verify(args))), _) => store_verify::run(&args, out, err),
         (Some(Command::Store(StoreCommand::Export(args))), _) => store_export::run(&args, out, err),
         (None, None) => Ok(Exit::Usage),
@@ -145,6 +154,8 @@ enum CliError {
     Store(#[from] crate::store::StoreError),
     #[error(transparent)]
     Export(#[from] crate::store::ExportError),
+    #[error("cannot write {path}: {error}")]
+    Unwritable { path: String, error: io::Error },
     #[error("cannot write the answer: {0}")]
     Write(#[from] io::Error),
 }

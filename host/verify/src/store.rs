@@ -15,7 +15,7 @@ mod torn;
 mod walk;
 
 use claim::Digest;
-use claim::bootlog::BootId;
+use claim::bootlog::{BootId, ControlRecord};
 use claim::time::Timestamp;
 
 pub use export::{ExportError, ExportOptions, Exported, export_session};
@@ -129,6 +129,8 @@ pub struct BootReport {
     pub gaps: u64,
     /// Calls refused meanwhile.
     pub refused_calls: u64,
+    /// What operators, and rules of theirs, changed while it ran.
+    pub controls: Vec<ControlRecord>,
     /// Calls that were about to be forwarded when the log ended: they may or may not have run.
     pub unknown_outcomes: Vec<UnknownOutcome>,
 }

@@ -233,3 +233,93 @@ fn a_claim_cannot_move_the_cursor() {
     let ran = cmcp_verify(&[path(&file), "--at", AT]);
     assert!(!ran.out.contains('\u{1b}'), "{}", ran.out);
 }
+
+/// A folder with a policy bundle and a key; the key's file.
+fn operator() -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("manifest.json", r#"{"version": "1.0.0", "authored_at": "2026-06-05T00:00:00Z"}"#);
+    write("schema.cedarschema", "entity E;\r\n");
+    std::fs::create_dir(folder.path().join("sub")).unwrap();
+    write("sub/a.cedar", "permit (principal, action, resource);");
+    write("README.md", "not part of it");
+    let key = path(&folder.path().join("key")).to_owned();
+    let made = cmcp_verify(&["operator", "new-key", "--out", &key]);
+    assert_eq!(made.exit, Exit::Verified, "{}", made.err);
+    (folder, key)
+}
+
+/// What `new-key` and the signing commands print last: the key's id.
+fn public_key(text: &str) -> claim::key::PublicKey {
+    let line = text.lines().find_map(|line| line.strip_prefix("operator.public_key: ")).unwrap();
+    claim::key::PublicKey::from_x(line).unwrap()
+}
+
+#[test]
+fn an_operators_key_is_made_once_and_kept_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let (folder, key) = operator();
+    let kept = std::fs::read(&key).unwrap();
+    assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+    let again = cmcp_verify(&["operator", "new-key", "--out", &key]);
+    assert_eq!((again.exit, std::fs::read(&key).unwrap()), (Exit::NotJudged, kept.clone()));
+    let other = path(&folder.path().join("other")).to_owned();
+    let printed = cmcp_verify(&["operator", "new-key", "--out", &other]).out;
+    assert!(!printed.contains(std::str::from_utf8(&kept).unwrap().trim()), "{printed}");
+    assert_ne!(std::fs::read(&other).unwrap(), kept);
+}
+
+#[test]
+fn signed_bundles_and_controls_verify_under_the_printed_key() {
+    let (folder, _) = operator();
+    let (bundle, key) = (path(folder.path()).to_owned(), path(&folder.path().join("mine")).to_owned());
+    let public = public_key(&cmcp_verify(&["operator", "new-key", "--out", &key]).out);
+    let sign = || cmcp_verify(&["operator", "sign-policy", &bundle, "--key", &key]);
+    let read = |name: &str| claim::json::parse(&std::fs::read(folder.path().join(name)).unwrap()).unwrap();
+    let hash = || {
+        let files = [("sub/a.cedar", "permit (principal, action, resource);")];
+        claim::hashes::bundle_hash(&read("manifest.json"), files, "entity E;\n").unwrap()
+    };
+    let signed = sign();
+    assert_eq!(signed.exit, Exit::Verified, "{}", signed.err);
+    assert!(
+        signed.out.contains(&hash().prefixed()) && signed.out.contains(&public.key_id().prefixed()),
+        "{}",
+        signed.out
+    );
+    let signature = |name| read(name).get("signature").and_then(|text| text.as_str().map(str::to_owned)).unwrap();
+    assert_eq!(public.verify_policy(hash(), &signature("manifest.json")), Ok(()));
+    let first = signature("manifest.json");
+    assert_eq!((sign().exit, signature("manifest.json")), (Exit::Verified, first), "signing again changes nothing");
+
+    let controls = path(&folder.path().join("controls.json")).to_owned();
+    std::fs::write(&controls, r#"{"epoch": 1, "blocked": [{"subject": "a"}]}"#).unwrap();
+    let signed = cmcp_verify(&["operator", "sign-controls", &controls, "--key", &key]);
+    assert_eq!(signed.exit, Exit::Verified, "{}", signed.err);
+    assert_eq!(public.verify_controls(&read("controls.json")), Ok(()));
+}
+
+#[test]
+fn what_cannot_be_signed_is_named_and_left_alone() {
+    let (folder, key) = operator();
+    let controls = path(&folder.path().join("controls.json")).to_owned();
+    for (text, named) in [
+        ("{", "controls.json"),
+        (r#"{"blocked": []}"#, "epoch"),
+        (r#"{"epoch": 0}"#, "epoch: found 0"),
+        (r#"{"epoch": 1, "blocks": []}"#, "blocks"),
+        (r#"{"epoch": 1, "epoch": 2}"#, "epoch"),
+        (r#"{"epoch": 1, "min_policy_version": "latest"}"#, "1.10.0"),
+    ] {
+        std::fs::write(&controls, text).unwrap();
+        let ran = cmcp_verify(&["operator", "sign-controls", &controls, "--key", &key]);
+        assert_eq!(ran.exit, Exit::NotJudged, "{text}");
+        assert!(ran.err.contains(named), "{text}: {}", ran.err);
+        assert_eq!(std::fs::read_to_string(&controls).unwrap(), text);
+    }
+    let manifest = path(&folder.path().join("manifest.json")).to_owned();
+    let ran = cmcp_verify(&["operator", "sign-policy", path(folder.path()), "--key", &manifest]);
+    assert!(ran.exit == Exit::NotJudged && ran.err.contains("operator new-key"), "{}", ran.err);
+    let ran = cmcp_verify(&["operator", "sign-policy", &controls, "--key", &key]);
+    assert!(ran.exit == Exit::NotJudged && ran.err.contains("manifest.json"), "{}", ran.err);
+}

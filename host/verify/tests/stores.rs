@@ -4,14 +4,14 @@
 mod fixture;
 
 use claim::Digest;
-use claim::bootlog::{BatchBuilder, RecordKind, batch_hash};
+use claim::bootlog::{BatchBuilder, ControlRecord, RecordKind, batch_hash};
 use claim::entry::Chain;
 use fixture::spoil::spoilt;
 use fixture::store::{
     Rec, SECOND_BOOT, Stored, Writer, boot_record, entry, first_boot, intent, json, records, second_boot, segment,
     session, write, x_of,
 };
-use fixture::{SEED, SESSION, boot_id, drafts, key, session_start};
+use fixture::{SEED, SESSION, boot_id, bundle_hash, drafts, key, seconds_later, session_start};
 use verify::{
     BundleOptions, ExportOptions, Head, StoreOptions, StoreReason, StoreVerdict, export_session, read_proof,
     verify_audit_bundle, verify_store,
@@ -431,9 +431,23 @@ fn a_changed_proof_proves_nothing() {
         changed[at] ^= 1;
         assert!(read_proof(changed.as_slice(), SESSION).is_err(), "byte {at}");
     }
-    for cut in (0..proof.len()).step_by(97) {
-        assert_ne!(read_proof(&proof[..cut], SESSION).ok(), Some(whole.clone()), "cut at {cut}");
+    let ends = frame_ends(&proof);
+    for cut in (0..proof.len()).step_by(97).filter(|cut| !ends.contains(cut)) {
+        assert!(read_proof(&proof[..cut], SESSION).is_err(), "cut at {cut}");
     }
+    // The last batch holds the claim alone; without the one before, the session's end is missing.
+    let [.., before_end, before_claim, _] = ends.as_slice() else { panic!("{ends:?}") };
+    assert_eq!(read_proof(&proof[..*before_claim], SESSION).unwrap(), whole);
+    assert_ne!(read_proof(&proof[..*before_end], SESSION).unwrap(), whole);
+}
+
+/// Where the frames of a segment end, and where the first begins.
+fn frame_ends(segment: &[u8]) -> Vec<usize> {
+    let mut ends = vec![claim::bootlog::SEGMENT_MAGIC.len()];
+    while let Some(length) = segment[ends[ends.len() - 1]..].first_chunk() {
+        ends.push(ends[ends.len() - 1] + claim::bootlog::FRAME_HEAD + u32::from_le_bytes(*length) as usize);
+    }
+    ends
 }
 
 #[test]
@@ -460,4 +474,56 @@ fn progress_is_told_after_each_segment() {
     let batches = first.batches.len() as u64;
     assert_eq!(told.iter().map(|(_, _, batches)| *batches).collect::<Vec<_>>(), [batches, batches + 1]);
     assert_eq!(told[1].0, told[1].1);
+}
+
+fn policy_load(bundle_hash: Digest, version: &str) -> Rec {
+    let signed_by = key().public().key_id();
+    let control = ControlRecord::PolicyLoad { at: seconds_later(1), bundle_hash, version: version.into(), signed_by };
+    Rec { kind: RecordKind::Control, session: 0, bytes: control.bytes().unwrap() }
+}
+
+/// The first entry of a session under this bundle.
+fn start_under(number: u64, bundle: Digest) -> Rec {
+    let detail = session_start(number, &boot_x()).with("policy_bundle_hash", bundle.prefixed().into());
+    entry(number, &mut Chain::new(), &drafts(&detail, SESSION)[0])
+}
+
+#[test]
+fn sessions_name_the_bundle_that_was_loaded_last() {
+    let (old, new) = (bundle_hash(), Digest::of("reloaded"));
+    let whole = judge(&boot_with(&[
+        vec![start_under(1, old)],
+        vec![policy_load(new, "1.10")],
+        vec![start_under(2, new), policy_load(old, "1.11")],
+        vec![start_under(3, old)],
+    ]));
+    assert!(whole.verified(), "{:?}", whole.failure);
+    assert_eq!((whole.boots[0].controls.len(), whole.boots[0].sessions), (2, 3));
+    let early = boot_with(&[vec![start_under(1, new)], vec![policy_load(new, "1.10")]]);
+    assert_refused(&judge(&early), StoreReason::BootCommitmentMismatch);
+    let late = boot_with(&[vec![policy_load(new, "1.10")], vec![start_under(1, old)]]);
+    assert_refused(&judge(&late), StoreReason::BootCommitmentMismatch);
+    for version in ["1.10", "1.9", "1.10.0", "next"] {
+        let again = boot_with(&[vec![policy_load(new, "1.10"), policy_load(old, version)]]);
+        assert_refused(&judge(&again), StoreReason::PolicyVersionNotHigher);
+    }
+    let mut of_a_session = policy_load(new, "2");
+    of_a_session.session = 1;
+    assert_refused(&judge(&boot_with(&[vec![start_under(1, old), of_a_session]])), StoreReason::RecordOutOfPlace);
+    let mut spaced = policy_load(new, "2");
+    spaced.bytes.push(b' ');
+    assert_refused(&judge(&boot_with(&[vec![spaced]])), StoreReason::RecordMalformed);
+}
+
+#[test]
+fn sessions_name_the_controls_of_their_boot() {
+    for change in [None, Some(Digest::of("other"))] {
+        let detail = session_start(1, &boot_x());
+        let detail = match change {
+            None => detail.without("controls_hash"),
+            Some(hash) => detail.with("controls_hash", hash.prefixed().into()),
+        };
+        let start = entry(1, &mut Chain::new(), &drafts(&detail, SESSION)[0]);
+        assert_refused(&judge(&boot_with(&[vec![start]])), StoreReason::BootCommitmentMismatch);
+    }
 }

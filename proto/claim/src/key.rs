@@ -6,7 +6,8 @@
 //! | trust record | JCS(record without `signature`) |
 //! | audit bundle | SHA256(SA(entries)) |
 //! | boot log batch | `cmcp-boot-log-v1|` + SHA256(batch) |
-//! | policy bundle (others sign, we verify) | `cmcp-policy-bundle-v1|` + `sha256:` + hex |
+//! | policy bundle (operators sign, enclaves verify: [`crate::operator`]) | `cmcp-policy-bundle-v1|` + `sha256:` + hex |
+//! | controls (operators sign, enclaves verify) | `cmcp-controls-v1|` + SA(controls without `signature`) |
 //!
 //! No message of one kind can be one of another: a claim starts with `{"cmcp_version"` or `{"gateway"`, a record with
 //! `{"appraisal"`, a bundle's digest has 32 bytes, and the rest start with their own label.
@@ -140,8 +141,7 @@ impl PublicKey {
 
     /// Verifies the signature in a policy bundle's manifest.
     pub fn verify_policy(&self, bundle_hash: Digest, signature: &str) -> Result<(), SignatureError> {
-        let message = [POLICY_LABEL, bundle_hash.prefixed().as_bytes()].concat();
-        self.verify(&message, &read_signature(signature)?)
+        self.verify(&policy_message(bundle_hash), &read_signature(signature)?)
     }
 
     /// RFC 8032 without its leeway: no small-order keys, no second spelling of a signature.
@@ -154,6 +154,11 @@ impl PublicKey {
 /// The 64 bytes of a signature's text.
 pub(crate) fn read_signature(text: &str) -> Result<[u8; 64], SignatureError> {
     b64u::decode_array(text).ok_or(SignatureError::Encoding)
+}
+
+/// What is signed of a policy bundle.
+pub(crate) fn policy_message(bundle_hash: Digest) -> Vec<u8> {
+    [POLICY_LABEL, bundle_hash.prefixed().as_bytes()].concat()
 }
 
 fn batch_message(batch: &Digest) -> Vec<u8> {

@@ -16,6 +16,7 @@ pub mod hashes;
 pub mod json;
 pub mod key;
 pub mod names;
+pub mod operator;
 pub mod profile;
 pub mod record;
 pub mod time;

@@ -170,6 +170,17 @@ def check_documents(public, vectors):
     return claim, bundle
 
 
+def check_operator(public):
+    vectors = load("operator.json")
+    assert vectors["key_id"] == tagged(public)
+    policy, controls = vectors["policy"], vectors["controls"]
+    message = b"cmcp-policy-bundle-v1|" + policy["bundle_hash"].encode()
+    assert signed(public, message, unpadded(policy["signature"]))
+    message = b"cmcp-controls-v1|" + sorted_ascii(without(controls, "signature"))
+    assert signed(public, message, unpadded(controls["signature"]))
+    assert set(vectors["policy_load"]) == {"action", "at", "bundle_hash", "version", "signed_by"}
+
+
 def check_segment(public, vectors, claim, bundle):
     file = (HERE / "segment.bin").read_bytes()
     assert file[:16] == b"cmcp-boot-log-1\n"
@@ -205,6 +216,7 @@ public = unpadded(load("hashes.json")["key"]["x"])
 check_canonical()
 vectors = check_hashes(public)
 claim, bundle = check_documents(public, vectors)
+check_operator(public)
 check_segment(public, vectors, claim, bundle)
 print("all vectors hold")
 sys.exit(0)

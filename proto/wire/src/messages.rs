@@ -225,6 +225,8 @@ pub enum ControlRequest {
     Schema(Blob),
     /// What a policy bundle says of these requests; dev builds only. Answered by [`ControlEvent::Part`]s: JSON.
     Ask(PolicyQuestions),
+    /// Decide sessions that begin from now on by this policy bundle.
+    Reload(Vec<PolicyFile>),
 }
 
 /// Requests to decide on, without a gateway.
@@ -271,6 +273,8 @@ pub enum ControlEvent {
     Tools(Vec<ToolTotals>),
     /// Running totals of the answers with an error code, all that are not zero, with the [`Counters`] when they changed.
     Codes(Vec<CodeTotal>),
+    /// Answer to [`ControlRequest::Reload`]: the bundle is in force for sessions that begin from now on.
+    Reloaded(ReloadReport),
 }
 
 /// What was loaded, as the enclave measured it.
@@ -292,6 +296,23 @@ pub struct BootReport {
     pub public_key: [u8; 32],
     /// Number of tools in the catalog.
     pub tools: u32,
+    /// Number of policies in the bundle.
+    pub policies: u32,
+    /// What an author should reconsider; text of the host's own documents.
+    pub warnings: Vec<Text>,
+    /// SHA-256 of the public key that signed the policy bundle; none if the configuration asks for no signature.
+    pub policy_signed_by: Option<[u8; 32]>,
+    /// `epoch` of the operator controls, if there are any.
+    pub controls_epoch: Option<u64>,
+}
+
+/// A policy bundle that was reloaded, as the enclave measured it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct ReloadReport {
+    /// SHA-256 of the policy bundle.
+    pub bundle_hash: [u8; 32],
+    /// SHA-256 of the public key that signed it.
+    pub signed_by: [u8; 32],
     /// Number of policies in the bundle.
     pub policies: u32,
     /// What an author should reconsider; text of the host's own documents.
@@ -369,6 +390,10 @@ pub enum RefusalCode {
     NoTee,
     /// A second boot bundle, or a request that this state does not allow.
     State,
+    /// A signature that is missing or that no key in force has made.
+    Signature,
+    /// A version that is lower than what is required, or cannot be compared.
+    Version,
 }
 
 /// A decision as counted and logged.

@@ -14,7 +14,8 @@ use wire::{
     Append, AppendAnswer, Blob, BootBundle, BootRefusal, BootReport, CodeTotal, CodecError, ControlEvent,
     ControlRequest, Counters, Document, EnclaveOpen, Enforcement, HEADER_LEN, Header, HostOpen, LATENCY_BUCKETS,
     LogEvent, MAGIC, Message, OpenAnswer, OpenRefusal, PolicyFile, PolicyQuestions, Provider, RecallItem, RefusalCode,
-    StoreFailure, StoreHead, StorePosition, Text, ToolTotals, VERSION, WireError, blocking, decode, encode, limits,
+    ReloadReport, StoreFailure, StoreHead, StorePosition, Text, ToolTotals, VERSION, WireError, blocking, decode,
+    encode, limits,
 };
 
 fn blob() -> impl Strategy<Value = Blob> {
@@ -73,12 +74,13 @@ fn control_request() -> impl Strategy<Value = ControlRequest> {
         (bundle(), blob(), any::<bool>()).prop_map(|(bundle, requests, explain)| ControlRequest::Ask(
             PolicyQuestions { policy: bundle.policy, catalog: bundle.catalog, requests, explain }
         )),
+        bundle().prop_map(|bundle| ControlRequest::Reload(bundle.policy)),
     ]
 }
 
 fn report() -> impl Strategy<Value = BootReport> {
-    (any::<([u8; 16], [u8; 32], [u8; 32], u32, u32)>(), vec(text(), 0..3)).prop_map(
-        |((boot_id, bundle_hash, public_key, tools, policies), warnings)| BootReport {
+    (any::<([u8; 16], [u8; 32], [u8; 32], u32, u32)>(), vec(text(), 0..3), any::<Option<u64>>()).prop_map(
+        |((boot_id, bundle_hash, public_key, tools, policies), warnings, controls_epoch)| BootReport {
             boot_id,
             provider: Provider::SoftwareOnly,
             enforcement: Enforcement::Silent,
@@ -89,6 +91,8 @@ fn report() -> impl Strategy<Value = BootReport> {
             tools,
             policies,
             warnings,
+            policy_signed_by: controls_epoch.map(|_| bundle_hash),
+            controls_epoch,
         },
     )
 }
@@ -138,6 +142,12 @@ fn control_event() -> impl Strategy<Value = ControlEvent> {
         vec(tool_totals(), 0..4).prop_map(ControlEvent::Tools),
         vec(any::<(u16, u64)>().prop_map(|(code, answers)| CodeTotal { code, answers }), 0..4)
             .prop_map(ControlEvent::Codes),
+        (report(), vec(text(), 0..3)).prop_map(|(report, warnings)| ControlEvent::Reloaded(ReloadReport {
+            bundle_hash: report.bundle_hash,
+            signed_by: report.public_key,
+            policies: report.policies,
+            warnings,
+        })),
     ]
 }
 

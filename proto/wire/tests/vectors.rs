@@ -14,8 +14,8 @@ use std::fmt::Debug;
 use wire::{
     Append, AppendAnswer, Blob, BootBundle, BootRefusal, BootReport, CodeTotal, ControlEvent, ControlRequest, Counters,
     Decision, Document, EnclaveOpen, Enforcement, HostOpen, LATENCY_BOUNDS_US, LATENCY_BUCKETS, LogEvent, Message,
-    OpenAnswer, OpenRefusal, PolicyFile, PolicyQuestions, Provider, RecallItem, RefusalCode, StoreFailure, StoreHead,
-    StorePosition, Text, ToolTotals, blocking,
+    OpenAnswer, OpenRefusal, PolicyFile, PolicyQuestions, Provider, RecallItem, RefusalCode, ReloadReport,
+    StoreFailure, StoreHead, StorePosition, Text, ToolTotals, blocking,
 };
 
 const SPEC: &str = include_str!("../SPEC.md");
@@ -112,6 +112,8 @@ fn requests(vectors: &mut Vectors<'_>) {
         explain: true,
     };
     check(vectors, "ControlRequest::Ask", &ControlRequest::Ask(questions));
+    let files = vec![PolicyFile { path: "a.cedar".into(), bytes: Blob(b"permit".into()) }];
+    check(vectors, "ControlRequest::Reload", &ControlRequest::Reload(files));
 }
 
 fn report(enforcement: Enforcement) -> BootReport {
@@ -126,6 +128,8 @@ fn report(enforcement: Enforcement) -> BootReport {
         tools: 1,
         policies: 3,
         warnings: Vec::new(),
+        policy_signed_by: None,
+        controls_epoch: None,
     }
 }
 
@@ -133,7 +137,12 @@ fn events(vectors: &mut Vectors<'_>) {
     for enforcement in [Enforcement::Enforcing, Enforcement::Advisory, Enforcement::Silent] {
         check(vectors, &format!("ControlEvent::Booted({enforcement:?})"), &ControlEvent::Booted(report(enforcement)));
     }
-    let warned = BootReport { warnings: vec!["w".into(), Text::default()], ..report(Enforcement::Enforcing) };
+    let warned = BootReport {
+        warnings: vec!["w".into(), Text::default()],
+        policy_signed_by: Some([6; 32]),
+        controls_epoch: Some(300),
+        ..report(Enforcement::Enforcing)
+    };
     check(vectors, "ControlEvent::Checked", &ControlEvent::Checked(warned));
     check(vectors, "ControlEvent::DefinitionHash", &ControlEvent::DefinitionHash([5; 32]));
     let counters = Counters {
@@ -154,6 +163,8 @@ fn events(vectors: &mut Vectors<'_>) {
     check(vectors, "ControlEvent::Tools", &ControlEvent::Tools(vec![busy, other]));
     let codes = [(7, 251), (300, 1)].map(|(code, answers)| CodeTotal { code, answers });
     check(vectors, "ControlEvent::Codes", &ControlEvent::Codes(codes.into()));
+    let reloaded = ReloadReport { bundle_hash: [1; 32], signed_by: [6; 32], policies: 3, warnings: vec!["w".into()] };
+    check(vectors, "ControlEvent::Reloaded", &ControlEvent::Reloaded(reloaded));
     // Indexes of `Counters::calls` and `ToolTotals::calls`.
     let places =
         [Decision::Allow, Decision::Deny, Decision::AdvisoryDeny, Decision::Fault].map(|decision| decision as usize);
@@ -187,6 +198,8 @@ fn refusals(vectors: &mut Vectors<'_>) {
         RefusalCode::Unsupported,
         RefusalCode::NoTee,
         RefusalCode::State,
+        RefusalCode::Signature,
+        RefusalCode::Version,
     ];
     let documents =
         [Document::None, Document::Config, Document::Policy("a.cedar".into()), Document::Catalog, Document::Controls];
@@ -241,13 +254,15 @@ fn no_variant_is_forgotten() {
         }
     }
     fn request(message: &ControlRequest) {
-        use ControlRequest::{Ask, Boot, Check, HashDefinition, Schema, Shutdown};
+        use ControlRequest::{Ask, Boot, Check, HashDefinition, Reload, Schema, Shutdown};
         match message {
-            Boot(_) | Check(_) | HashDefinition(_) | Shutdown | Schema(_) | Ask(_) => {}
+            Boot(_) | Check(_) | HashDefinition(_) | Shutdown | Schema(_) | Ask(_) | Reload(_) => {}
         }
     }
     fn event(message: &ControlEvent) {
-        use ControlEvent::{Booted, Checked, Codes, Counters, DefinitionHash, Log, Part, Refused, Stopped, Tools};
+        use ControlEvent::{
+            Booted, Checked, Codes, Counters, DefinitionHash, Log, Part, Refused, Reloaded, Stopped, Tools,
+        };
         match message {
             Booted(_)
             | Refused(_)
@@ -258,7 +273,8 @@ fn no_variant_is_forgotten() {
             | Stopped { .. }
             | Part { .. }
             | Tools(_)
-            | Codes(_) => {}
+            | Codes(_)
+            | Reloaded(_) => {}
         }
     }
     fn log(event: LogEvent) {
@@ -274,11 +290,12 @@ fn no_variant_is_forgotten() {
     }
     fn refusal(code: RefusalCode, document: &Document) {
         use RefusalCode::{
-            Cedar, Duplicate, HashMismatch, InvalidValue, Malformed, Missing, NoTee, State, UnknownKey, Unsupported,
+            Cedar, Duplicate, HashMismatch, InvalidValue, Malformed, Missing, NoTee, Signature, State, UnknownKey,
+            Unsupported, Version,
         };
         match code {
             Malformed | UnknownKey | Missing | InvalidValue | Duplicate | HashMismatch | Cedar | Unsupported
-            | NoTee | State => {}
+            | NoTee | State | Signature | Version => {}
         }
         match document {
             Document::None | Document::Config | Document::Policy(_) | Document::Catalog | Document::Controls => {}

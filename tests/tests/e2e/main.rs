@@ -4,6 +4,7 @@ mod asked;
 mod authoring;
 mod cancel;
 mod connect;
+mod controls;
 mod crash;
 mod decisions;
 mod disk;

@@ -3,6 +3,7 @@
 mod boot;
 mod dials;
 mod frames;
+mod operator;
 mod records;
 mod totals;
 

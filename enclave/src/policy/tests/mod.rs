@@ -129,3 +129,11 @@ fn allows(cedar: &str, schema: &str, change: impl FnOnce(&mut Question<'_>)) -> 
     change(&mut question);
     policy.decide(&question).allowed()
 }
+
+/// The quickstart's policies, for tests elsewhere.
+pub(crate) fn quickstart() -> std::rc::Rc<Policy> {
+    let catalog = Catalog::parse(CATALOG.as_bytes()).unwrap();
+    let file = |path: &str, text: &str| PolicyFile { path: path.into(), bytes: Blob(text.into()) };
+    let files = [file("manifest.json", MANIFEST), file("schema.cedarschema", SCHEMA), file("demo.cedar", DEMO)];
+    std::rc::Rc::new(Policy::load(&files, &catalog).unwrap())
+}

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
+use claim::bootlog::ControlRecord;
 use claim::key::PublicKey;
 use serde_json::{Value, json};
 
@@ -118,12 +119,31 @@ fn print_boot(boot: &BootReport, out: &mut dyn Write) -> Result<(), CliError> {
     if boot.gaps > 0 {
         writeln!(out, "  {} times nothing could be stored, {} calls were refused", boot.gaps, boot.refused_calls)?;
     }
+    for control in &boot.controls {
+        writeln!(out, "  {}", table::printable(&control_text(control)))?;
+    }
     for call in &boot.unknown_outcomes {
         let (call_id, tool) = (table::printable(&call.call_id), table::printable(&call.tool_name));
         let session = table::printable(&call.session_id);
         writeln!(out, "  outcome unknown: call {call_id} to {tool} in session {session}, decided {}", call.at)?;
     }
     Ok(())
+}
+
+fn control_text(control: &ControlRecord) -> String {
+    let by = |issuer: &Option<String>| issuer.as_ref().map_or_else(String::new, |issuer| format!(" of {issuer}"));
+    let why = |reason: &Option<String>| reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+    match control {
+        ControlRecord::PolicyLoad { at, bundle_hash, version, .. } => {
+            format!("policy {version} loaded at {at}: {bundle_hash}")
+        }
+        ControlRecord::KillSwitchTrip { at, subject, issuer, trigger, reason } => {
+            format!("kill switch tripped for {subject}{} at {at} by {trigger}{}", by(issuer), why(reason))
+        }
+        ControlRecord::KillSwitchUnblock { at, subject, issuer, reason } => {
+            format!("{subject}{} unblocked at {at}{}", by(issuer), why(reason))
+        }
+    }
 }
 
 /// The verdict for machines.
@@ -190,6 +210,7 @@ fn boot_json(boot: &BootReport) -> Value {
         "open_sessions": boot.open_sessions,
         "gaps": boot.gaps,
         "refused_calls": boot.refused_calls,
+        "controls": boot.controls,
         "unknown_outcomes": unknown,
     })
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use claim::Digest;
 use claim::binding::{BootBinding, boot_x};
-use claim::bootlog::{Batch, BootId, BootRecord, Frame, GapRecord, IntentRecord, Record, RecordKind};
+use claim::bootlog::{Batch, BootId, BootRecord, ControlRecord, Frame, GapRecord, IntentRecord, Record, RecordKind};
 use claim::json::JsonError;
 use claim::key::PublicKey;
+use claim::operator::Version;
 
 use super::session::Session;
 use super::walk::{Fault, Seen};
@@ -25,7 +26,12 @@ pub(super) struct Terms {
     key: PublicKey,
     /// X of the boot's binding, 64 digits.
     pub(super) boot_x: String,
+    /// Of the bundle in force: the boot's, until a policy_load.
     pub(super) bundle_hash: Digest,
+    /// Of the last policy_load.
+    version: Option<Version>,
+    /// Of the operator's controls, if there are any.
+    pub(super) controls_hash: Option<Digest>,
     pub(super) catalog_hash: Digest,
     pub(super) config_hash: Digest,
 }
@@ -61,6 +67,7 @@ impl Boot {
             open_sessions: 0,
             gaps: 0,
             refused_calls: 0,
+            controls: Vec::new(),
             unknown_outcomes: Vec::new(),
         };
         Ok(Self { report, terms, sessions: BTreeMap::new(), begun: Numbers::default() })
@@ -115,6 +122,7 @@ impl Boot {
             RecordKind::Boot if batch == 0 && index == 0 => {}
             RecordKind::Boot => return Err(misplaced("a second boot record")),
             RecordKind::Gap => self.gap(record)?,
+            RecordKind::Control => self.control(record)?,
             RecordKind::Entry => return self.entry(record, seen).map(Some),
             RecordKind::Intent => {
                 let intent = IntentRecord::parse(record.bytes).map_err(|error| malformed(&error))?;
@@ -165,6 +173,19 @@ impl Boot {
         Ok(())
     }
 
+    fn control(&mut self, record: &Record<'_>) -> Result<(), Fault> {
+        let control = ControlRecord::parse(record.bytes).map_err(|error| malformed(&error))?;
+        canonical(record.bytes, &control.bytes().map_err(|error| malformed(&error))?)?;
+        if record.session != 0 {
+            return Err(misplaced("a control record of a session"));
+        }
+        if let ControlRecord::PolicyLoad { bundle_hash, version, .. } = &control {
+            self.terms.load(*bundle_hash, version)?;
+        }
+        self.report.controls.push(control);
+        Ok(())
+    }
+
     fn session(&mut self, number: u64) -> Result<&mut Session, Fault> {
         self.sessions.get_mut(&number).ok_or_else(|| misplaced(&format!("session {number} is not open")))
     }
@@ -198,9 +219,24 @@ impl Terms {
             key,
             boot_x: boot_x(&binding)?.hex(),
             bundle_hash: record.bundle_hash,
+            version: None,
+            controls_hash: Some(record.controls_hash).filter(|hash| *hash != Digest::of("")),
             catalog_hash: record.catalog_hash,
             config_hash: record.config_hash,
         })
+    }
+
+    /// Sessions that begin from here on name another bundle.
+    fn load(&mut self, bundle_hash: Digest, version: &str) -> Result<(), Fault> {
+        let read = Version::parse(version).filter(|version| self.version.as_ref().is_none_or(|last| last < version));
+        let Some(version) = read else {
+            let last = self.version.as_ref().map_or_else(|| "the boot".to_owned(), ToString::to_string);
+            let message = format!("policy version {} was loaded after {last}", crate::shape::quoted(version));
+            return Err(Fault::new(StoreReason::PolicyVersionNotHigher, message));
+        };
+        self.version = Some(version);
+        self.bundle_hash = bundle_hash;
+        Ok(())
     }
 }
 

@@ -31,6 +31,8 @@ reasons! {
         RecordOutOfPlace = "RECORD_OUT_OF_PLACE",
         /// A session commits to another boot, policy or catalog than its boot record.
         BootCommitmentMismatch = "BOOT_COMMITMENT_MISMATCH",
+        /// A policy bundle was loaded whose version is not higher than that of the one before.
+        PolicyVersionNotHigher = "POLICY_VERSION_NOT_HIGHER",
         /// An entry contradicts the intent of its call.
         IntentContradicted = "INTENT_CONTRADICTED",
         /// Durability is strict, and a call reached a tool without its intent.

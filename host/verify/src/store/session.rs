@@ -82,6 +82,11 @@ impl Session {
                 return Err(Fault::new(StoreReason::BootCommitmentMismatch, message));
             }
         }
+        let (stated, expected) = (text("controls_hash"), terms.controls_hash.map(|hash| hash.prefixed()));
+        if stated != expected.as_deref() {
+            let message = "session_start's controls_hash is not the boot's";
+            return Err(Fault::new(StoreReason::BootCommitmentMismatch, message));
+        }
         if member("session_number").and_then(Json::as_u64) != Some(number) {
             let message = format!("session_start is not of session {number} of the boot");
             return Err(Fault::new(StoreReason::BootCommitmentMismatch, message));

@@ -25,6 +25,8 @@ pub enum RecordKind {
     Claim = 4,
     /// [`super::GapRecord`]: calls were refused because nothing could be stored.
     Gap = 5,
+    /// [`super::ControlRecord`]: an operator, or a rule of theirs, changed what is in force.
+    Control = 6,
 }
 
 impl RecordKind {
@@ -36,6 +38,7 @@ impl RecordKind {
             3 => Some(Self::Entry),
             4 => Some(Self::Claim),
             5 => Some(Self::Gap),
+            6 => Some(Self::Control),
             _ => None,
         }
     }

@@ -7,5 +7,5 @@ mod records;
 mod segment;
 
 pub use batch::{Batch, BatchBuilder, BatchError, Record, RecordKind, Records, batch_hash};
-pub use records::{BootId, BootRecord, GapRecord, IntentRecord, Isolation, PreviousBoot};
+pub use records::{BootId, BootRecord, ControlRecord, GapRecord, IntentRecord, Isolation, PreviousBoot};
 pub use segment::{FRAME_HEAD, Frame, SEGMENT_MAGIC, Segment, SegmentError, SegmentStart, TornReason};

@@ -200,6 +200,63 @@ impl GapRecord {
     }
 }
 
+/// A change, after the boot, of what is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ControlRecord {
+    /// Sessions that begin after this record are decided by this policy bundle; earlier ones keep theirs.
+    PolicyLoad {
+        /// When.
+        at: Timestamp,
+        /// The bundle.
+        bundle_hash: Digest,
+        /// Its manifest's `version`, higher than that of the bundle before.
+        version: String,
+        /// [`crate::key::PublicKey::key_id`] of the key that signed it.
+        signed_by: Digest,
+    },
+    /// All calls of this identity are refused from here on.
+    KillSwitchTrip {
+        /// When.
+        at: Timestamp,
+        /// Its name at its issuer; `anonymous` without authentication.
+        subject: String,
+        /// Who vouches for it; every issuer, if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        issuer: Option<String>,
+        /// `operator` or `deny_rate`.
+        trigger: String,
+        /// The operator's words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// Calls of this identity are decided again.
+    KillSwitchUnblock {
+        /// When.
+        at: Timestamp,
+        /// As in the record of the trip.
+        subject: String,
+        /// As in the record of the trip.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        issuer: Option<String>,
+        /// The operator's words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+}
+
+impl ControlRecord {
+    /// Sorted ASCII.
+    pub fn bytes(&self) -> Result<Vec<u8>, JsonError> {
+        to_bytes(self)
+    }
+
+    /// Reads a record's body.
+    pub fn parse(bytes: &[u8]) -> Result<Self, JsonError> {
+        read(bytes)
+    }
+}
+
 fn to_bytes(record: &impl Serialize) -> Result<Vec<u8>, JsonError> {
     let mut out = Vec::new();
     let value: Json = to_json(record)?;

@@ -42,6 +42,15 @@ pub struct SessionStart {
     /// Who chose the session's id: the gateway, or the caller by its own word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id_source: Option<String>,
+    /// [`crate::key::PublicKey::key_id`] of the key that signed the policy bundle, if a signature was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_signed_by: Option<Digest>,
+    /// `epoch` of the operator's controls, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub controls_epoch: Option<u64>,
+    /// SHA-256 of the operator's controls, if there are any; the boot binding has it too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub controls_hash: Option<Digest>,
     /// What the caller asked to be bound, base64url.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub challenge: Option<String>,

@@ -3,12 +3,13 @@
 use claim::gateway::{ClaimError, ClaimFault, SignedClaim};
 use claim::json::{Json, JsonError, parse};
 use claim::key::{PublicKey, SignatureError};
+use claim::operator::OperatorKey;
 use claim::profile::{Platform, Profile};
 use claim::record::SignedRecord;
 use claim::{Digest, b64u};
 
 use crate::common::session::START;
-use crate::common::{Session, key, other_key};
+use crate::common::{SEED, Session, key, other_key};
 
 /// Every document that one leaf's change makes: another value of the same type, and none at all.
 fn changed(value: &Json) -> Vec<Json> {
@@ -99,19 +100,26 @@ fn no_signature_of_one_kind_verifies_as_another() {
     let session = Session::new(START);
     let (claim, record) = (session.claim(Profile::TraceV02), session.record(None));
     let digest = Digest::of(b"whatever");
-    let signatures: [[u8; 64]; 4] = [
+    // The operator's kinds by the same key: in the worst case somebody uses one key for both.
+    let operator = OperatorKey::from_seed(SEED);
+    let controls = Json::from([("epoch", Json::Int(1))]);
+    let signatures: [[u8; 64]; 6] = [
         b64u::decode_array(claim.document().get("signature").and_then(Json::as_str).unwrap()).unwrap(),
         b64u::decode_array(record.document().get("signature").and_then(Json::as_str).unwrap()).unwrap(),
         b64u::decode_array(&key().sign_bundle_digest(digest)).unwrap(),
         key().sign_batch(digest),
+        b64u::decode_array(&operator.sign_policy(digest)).unwrap(),
+        b64u::decode_array(&operator.sign_controls(&controls)).unwrap(),
     ];
     let public = key().public();
-    let verifiers: [Verifier<'_>; 5] = [
+    assert_eq!(operator.public(), public);
+    let verifiers: [Verifier<'_>; 6] = [
         &|signature| public.verify_claim(&claim.document().clone().with("signature", b64u::encode(signature).into())),
         &|signature| public.verify_record(&record.document().clone().with("signature", b64u::encode(signature).into())),
         &|signature| public.verify_bundle(digest, &b64u::encode(signature)),
         &|signature| public.verify_batch(digest, signature),
         &|signature| public.verify_policy(digest, &b64u::encode(signature)),
+        &|signature| public.verify_controls(&controls.clone().with("signature", b64u::encode(signature).into())),
     ];
     for (made_as, signature) in signatures.iter().enumerate() {
         for (read_as, verify) in verifiers.iter().enumerate() {

@@ -15,6 +15,7 @@ mod deployed;
 mod entries;
 mod hashes;
 mod json;
+mod operator;
 mod others;
 mod times;
 mod vectors;

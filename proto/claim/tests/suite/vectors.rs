@@ -5,14 +5,15 @@
 use std::process::Command;
 
 use claim::binding::{binding, boot_x, challenge_x, nonce_text, session_x};
-use claim::bootlog::batch_hash;
+use claim::bootlog::{ControlRecord, batch_hash};
 use claim::hashes::{bundle_hash, catalog_hash, drift_digest, request_payload_hash};
 use claim::json::{Json, parse};
+use claim::operator::OperatorKey;
 use claim::profile::Profile;
 use claim::{Digest, b64u};
 
 use crate::common::session::{START, arguments};
-use crate::common::{Session, key, vector};
+use crate::common::{SEED, Session, key, vector};
 
 fn files() -> Vec<(&'static str, Vec<u8>)> {
     let session = Session::new(START);
@@ -28,8 +29,35 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
         ("claim-v01.json", session.claim(Profile::TraceV01).bytes()),
         ("bundle.json", session.bundle().sorted_ascii().into_bytes()),
         ("record.json", session.record(Some(b64u::encode(b"a caller's challenge"))).bytes().unwrap()),
+        ("operator.json", pretty(&operator())),
         ("segment.bin", session.segment(10 << 10)),
     ]
+}
+
+/// What an operator signs, by the key of the other vectors.
+fn operator() -> Json {
+    let key = OperatorKey::from_seed(SEED);
+    let hash = Digest::of(b"a bundle");
+    let blocked = Json::from([("subject", "agent-7".into()), ("issuer", "https://login.example".into())]);
+    let controls = Json::from([
+        ("epoch", Json::Int(3)),
+        ("blocked", Json::Array(vec![blocked])),
+        ("revoked_keys", Json::Array(vec![Digest::of(b"a key").prefixed().into()])),
+        ("min_policy_version", "1.10.0".into()),
+    ]);
+    let signed = controls.clone().with("signature", key.sign_controls(&controls).into());
+    let loaded = ControlRecord::PolicyLoad {
+        at: START,
+        bundle_hash: hash,
+        version: "1.10.0".to_owned(),
+        signed_by: key.public().key_id(),
+    };
+    Json::from([
+        ("key_id", key.public().key_id().prefixed().into()),
+        ("policy", Json::from([("bundle_hash", hash.prefixed().into()), ("signature", key.sign_policy(hash).into())])),
+        ("controls", signed),
+        ("policy_load", parse(&loaded.bytes().unwrap()).unwrap()),
+    ])
 }
 
 /// Texts, and what each canonical form makes of them; null where JCS refuses.

@@ -12,8 +12,18 @@ pub(crate) use session::Session;
 
 /// The key of every vector. Its seed is public, so nothing it signs means anything.
 pub(crate) fn key() -> Key {
-    Key::from_seed(std::array::from_fn(|index| u8::try_from(index).unwrap()))
+    Key::from_seed(SEED)
 }
+
+/// `00 01 .. 1f`.
+pub(crate) const SEED: [u8; 32] = {
+    let (mut seed, mut index) = ([0; 32], 0_u8);
+    while index < 32 {
+        seed[index as usize] = index;
+        index += 1;
+    }
+    seed
+};
 
 /// A key that signed none of them.
 pub(crate) fn other_key() -> Key {
