@@ -106,6 +106,10 @@ codes! {
     StreamTaken = 30, "MCP_STREAM_TAKEN", 409, -32000, "session has an event stream already";
     /// The response would be an event stream, which the request does not accept.
     NotAcceptable = 31, "MCP_NOT_ACCEPTABLE", 406, -32000, "Accept must name text/event-stream";
+    /// The arguments are not those of the approved `input_schema`: see `error.data.detail`; the call was not forwarded.
+    ArgumentsRefused = 36, "ARGUMENTS_REFUSED", 400, -32602, "arguments do not fit the tool's approved definition";
+    /// The tool server's answer failed inspection and is withheld; the call has run. The audit entry says what was found.
+    ResultRefused = 37, "RESULT_REFUSED", 502, -32000, "tool server's answer failed inspection (the call has run)";
 }
 
 impl Code {

@@ -1,7 +1,7 @@
 //! The measured part of the gateway: it decides every tool call, forwards it, records it and signs what was recorded.
 //!
 //! A call passes through one room after the other: [`serve`] (streams, HTTP), [`mcp`] (JSON-RPC, receipts), [`policy`]
-//! (Cedar), [`upstream`] (tool servers), [`audit`] (boot log), [`claims`] (claim, trust record), [`evidence`] (TEE).
+//! (Cedar), [`inspect`] (arguments, results), [`upstream`] (tool servers), [`audit`] (boot log), [`claims`] (claim, trust record), [`evidence`] (TEE).
 //! What the host sends is data from a stranger until it has been parsed; see `README.md` beside this crate.
 //!
 //! Everything runs on one thread: a step between two `await`s is atomic, and no lock is ever held across one.
@@ -17,6 +17,7 @@ pub mod events;
 pub mod evidence;
 pub mod gateway;
 pub mod http;
+pub mod inspect;
 pub mod labels;
 pub mod limits;
 pub mod mcp;

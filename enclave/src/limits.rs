@@ -66,6 +66,31 @@ pub const MIN_RESUME_PAUSE: Duration = Duration::from_millis(100);
 pub const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 /// Rounds of one call that the gateway makes for an agent that knows none.
 pub const MAX_ROUNDS: u32 = 8;
-
 /// Warnings of one report about documents; together they stay well under the control frame's limit.
 pub const MAX_WARNINGS: usize = 16;
+/// Levels of JSON inside strings that are inspected: a tool's text is often JSON, and that may quote some.
+pub const MAX_JSON_IN_TEXT: usize = 3;
+/// Detectors and injection rules of a bundle.
+pub const MAX_PATTERN_RULES: usize = 256;
+/// Patterns of one of them.
+pub const MAX_PATTERNS: usize = 64;
+/// One pattern, in bytes.
+pub const LONGEST_PATTERN: usize = 1024;
+/// The name of a detector or injection rule, in bytes: it reaches audit entries.
+pub const LONGEST_RULE_NAME: usize = 64;
+/// All patterns of a bundle, compiled: what text costs at worst grows with it.
+pub const MAX_PATTERN_BYTES: usize = 4 << 20;
+/// What the patterns' automaton may remember.
+pub const PATTERN_CACHE: usize = 8 << 20;
+/// Groups inside each other in one pattern.
+pub const MAX_PATTERN_NESTING: u32 = 32;
+/// A `pattern` of a tool's JSON Schema, compiled.
+pub const MAX_SCHEMA_PATTERN_BYTES: usize = 256 << 10;
+/// Schemas inside one JSON Schema.
+pub const MAX_SCHEMAS: usize = 10_000;
+/// Schemas that speak of the same value, each inside the other.
+pub const MAX_SCHEMA_CHAIN: usize = 32;
+/// Steps that a check against a JSON Schema may take, and further ones for each byte of the value.
+pub const SCHEMA_STEPS: (u64, u64) = (10_000, 64);
+/// Bytes of a path in an audit entry or an answer.
+pub const LONGEST_INSTANCE_PATH: usize = 256;

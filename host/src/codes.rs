@@ -28,7 +28,6 @@ mod tests {
         assert_eq!(name(u16::MAX), "65535");
         let rows = include_str!("../../docs/errors.md").lines().filter(|line| line.starts_with("| ")).count();
         assert_eq!(NAMES.len() + 1, rows, "all rows but the heading");
-        assert!(NAMES.keys().copied().eq(1..=u16::try_from(NAMES.len()).unwrap()), "no number is missing");
         assert!(NAMES.values().all(|name| name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')));
     }
 }

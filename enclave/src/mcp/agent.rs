@@ -13,7 +13,7 @@ use super::envelope::{Message, parse_incoming};
 use super::era::Era;
 use super::members::Members;
 use super::outbox::Outbox;
-use super::{ask, wait};
+use super::{ask, inspected, wait};
 use crate::error::Code;
 use crate::gateway::Gateway;
 use crate::limits;
@@ -253,7 +253,9 @@ async fn hear_once(
         match request.id {
             None => {
                 let server = gateway.catalog.servers().get(link.server);
-                if server.is_some_and(|server| wait::may_say(server, &request.method)) {
+                if server.is_some_and(|server| wait::may_say(server, &request.method))
+                    && inspected::may_pass(gateway, &agent.session_id, &bytes)
+                {
                     let _ = stream.send(&bytes).await;
                 }
             }

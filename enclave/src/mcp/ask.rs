@@ -18,6 +18,7 @@ use tokio::time::sleep;
 use super::about::About;
 use super::agent::Agent;
 use super::envelope::{self, Answer, Request, Response};
+use super::inspected;
 use super::open::{End, OpenCall};
 use super::outbox::Outbox;
 use crate::catalog::Capability;
@@ -128,6 +129,10 @@ async fn admit<'a>(asking: &Asking<'a>, server: usize, method: &str, params: &st
         open.denied(decision).await;
         return Err("the gateway's policy denies it".to_owned());
     }
+    if let Err(reason) = inspected::question(&mut open, params) {
+        open.fault(Code::ResultRefused, &reason).await;
+        return Err("the gateway's inspection refuses it".to_owned());
+    }
     open.intend().await.map_err(unavailable)?;
     open.forwarded = true;
     Ok(Admitted { agent, method, open })
@@ -202,6 +207,7 @@ pub(super) async fn answered(gateway: &Rc<Gateway>, agent: &Agent, response: &Re
         }
     };
     let (Ok(text) | Err(text)) = &answer;
+    inspected::agent_answer(&mut open, text);
     let end = End { response_hash: Some(Digest::of(text)), inspected: None, class: None };
     // No record, no action: without its entry the answer does not leave.
     match open.conclude(outcome, &end).await {

@@ -15,6 +15,7 @@ use tokio::task::spawn_local;
 use super::about::About;
 use super::agent::Agent;
 use super::era::Era;
+use super::inspected;
 use super::open::{End, OpenCall};
 use super::outbox::Outbox;
 use super::receipt::{self, Clean, Place, Receipt, Unclean};
@@ -105,13 +106,15 @@ pub struct Refusal {
     pub decision: Option<Decision>,
     /// Annotations of the deciding policies.
     pub advice: Vec<(String, String)>,
+    /// What exactly, if the caller is to mend it.
+    pub detail: Option<Box<str>>,
     /// The terminal entry, if it is stored.
     pub recorded: Option<(Digest, u64)>,
 }
 
 impl From<Code> for Refusal {
     fn from(code: Code) -> Self {
-        Self { code, call_id: None, decision: None, advice: Vec::new(), recorded: None }
+        Self { code, call_id: None, decision: None, advice: Vec::new(), detail: None, recorded: None }
     }
 }
 
@@ -138,6 +141,7 @@ async fn serve(gateway: &Rc<Gateway>, asked: &Asked<'_>) -> Result<Answered, Ref
             (About::Other { method: asked.method, action, kind, server, id: id.to_owned() }, server, None)
         }
     };
+    inspected::arguments(&mut open, asked, tool_of(gateway, asked));
     if let Err(decision) = open.decide(about, arguments) {
         return Err(open.denied(decision).await);
     }
@@ -240,12 +244,19 @@ fn tool_of<'g>(gateway: &'g Gateway, asked: &Asked<'_>) -> Option<&'g Tool> {
 
 /// Inspects the tool server's answer, records the outcome, and only then lets the answer out.
 async fn conclude(mut open: OpenCall, asked: &Asked<'_>, server: usize, reply: &Reply) -> Result<Answered, Refusal> {
-    let text = reply.text();
+    let (text, gateway) = (reply.text(), open.gateway.clone());
     if reply.is_error {
         return pass_error(open, text, reply.status).await;
     }
     match receipt::inspect(text) {
-        Ok(clean) => answer(open, asked, server, text, &clean).await,
+        Ok(clean) => match inspected::result(&mut open, tool_of(&gateway, asked), text) {
+            Ok(None) => answer(open, asked, server, text, &clean).await,
+            Ok(Some(changed)) => match receipt::inspect(&changed) {
+                Ok(clean) => answer(open, asked, server, &changed, &clean).await,
+                Err(_) => Err(open.fault(Code::ResultRefused, "result cannot be changed").await),
+            },
+            Err(reason) => Err(open.fault(Code::ResultRefused, &reason).await),
+        },
         Err(Unclean::Forged) => {
             let text = "result carries keys of the gateway, or a key twice";
             Err(open.fault(Code::UpstreamForgedReceipt, text).await)
@@ -267,7 +278,7 @@ async fn answer(
         return Err(open.fault(Code::PolicyDeny, &reason).await);
     }
     let latency_us = open.latency();
-    let outcome = if open.would_have_denied { Outcome::AdvisoryDenied } else { Outcome::Allowed };
+    let outcome = open.answered();
     let end = End { response_hash: Some(Digest::of(result)), inspected: Some("pass"), class: Some(open.class()) };
     let (entry, ticket) = open.conclude(outcome, &end).await?;
     let members = shape::missing(asked.era, asked.method, clean);
@@ -288,6 +299,11 @@ async fn answer(
 
 /// A JSON-RPC error of the tool server is recorded as a fault and passed on byte for byte.
 async fn pass_error(mut open: OpenCall, error: &str, status: u16) -> Result<Answered, Refusal> {
+    let changed = match inspected::error(&mut open, error) {
+        Ok(changed) => changed,
+        Err(reason) => return Err(open.fault(Code::ResultRefused, &reason).await),
+    };
+    let error = changed.as_deref().unwrap_or(error);
     open.note_fault(Code::UpstreamToolError, "tool server answered with a JSON-RPC error");
     let end = End { response_hash: Some(Digest::of(error)), inspected: None, class: None };
     open.conclude(Outcome::Faulted, &end).await?;

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::about::About;
 use super::envelope::{self, Message, Problem, parse_incoming};
 use super::era::Era;
+use super::inspected;
 use super::members::{Members, push_received};
 use super::open::{End, OpenCall};
 use super::outbox::Outbox;
@@ -178,9 +179,13 @@ async fn acknowledge(listening: &Listening<'_>, heard: &mut mpsc::Receiver<Heard
     let params = format!("{{\"_meta\":{meta}}},\"notifications\":{}}}", Json::Object(agreed).sorted_ascii());
     let message = envelope::request(None, ACKNOWLEDGED, Some(&params));
     let _ = listening.outbox.send(message.as_bytes()).await;
-    for message in first {
+    for message in first.into_iter().filter(|message| may_pass(listening, message)) {
         let _ = listening.outbox.send(&message).await;
     }
+}
+
+fn may_pass(listening: &Listening<'_>, message: &[u8]) -> bool {
+    inspected::may_pass(listening.gateway, &listening.session.id, message)
 }
 
 fn join(all: &mut BTreeMap<String, Json>, filter: &Json) {
@@ -202,8 +207,8 @@ async fn relay(listening: &Listening<'_>, heard: &mut mpsc::Receiver<Heard>) {
         let sent = tokio::select! {
             () = outbox.gone() => return,
             next = heard.recv(), if servers => match next {
-                Some(Heard::Message(message)) => outbox.send(&message).await,
-                Some(Heard::Agreed(_)) => Ok(()),
+                Some(Heard::Message(message)) if may_pass(listening, &message) => outbox.send(&message).await,
+                Some(Heard::Message(_) | Heard::Agreed(_)) => Ok(()),
                 None => {
                     servers = false;
                     Ok(())

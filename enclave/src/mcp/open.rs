@@ -1,6 +1,8 @@
 //! A call between its admission and its terminal entry, whichever method it is.
 
+use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use claim::Digest;
@@ -11,10 +13,12 @@ use wire::{Enforcement, LogEvent};
 
 use super::about::About;
 use super::call::Refusal;
+use super::inspected::Report;
 use crate::audit::Ticket;
 use crate::config::Durability;
 use crate::error::Code;
 use crate::gateway::{Gateway, SessionRef};
+use crate::inspect::Fields;
 use crate::labels::{Label, Labels};
 use crate::policy::{Decision, Object, Question, Verdict};
 use crate::random;
@@ -31,6 +35,11 @@ pub(super) struct OpenCall {
     pub(super) would_have_denied: bool,
     /// Whether it left the enclave, and so may have run.
     pub(super) forwarded: bool,
+    /// Fields that its result goes out without, as the permits say.
+    pub(super) redact: Vec<Arc<Fields>>,
+    /// Notifications of the tool server that were not passed on.
+    pub(super) dropped: Cell<u64>,
+    report: Option<Box<Report>>,
     about: About,
     request_hash: Digest,
     arrived: Instant,
@@ -76,6 +85,9 @@ impl OpenCall {
             advice: Vec::new(),
             would_have_denied: false,
             forwarded: false,
+            redact: Vec::new(),
+            dropped: Cell::new(0),
+            report: None,
             about: About::Unknown,
             request_hash,
             arrived,
@@ -96,6 +108,20 @@ impl OpenCall {
         self.notes.push((key, value));
     }
 
+    /// What inspection finds.
+    pub(super) fn report(&mut self) -> &mut Report {
+        self.report.get_or_insert_default()
+    }
+
+    /// How the call ends whose answer goes out.
+    pub(super) fn answered(&self) -> Outcome {
+        match &self.report {
+            _ if self.would_have_denied => Outcome::AdvisoryDenied,
+            Some(report) if report.changed() => Outcome::Redacted,
+            _ => Outcome::Allowed,
+        }
+    }
+
     /// SHA-256 of what was asked.
     pub(super) fn request_hash(&self) -> Digest {
         self.request_hash
@@ -113,7 +139,12 @@ impl OpenCall {
     /// The decision, if the call must not go on.
     pub(super) fn decide(&mut self, about: About, arguments: Option<&Json>) -> Result<(), Decision> {
         self.about = about;
-        let decision = self.ask_policy(arguments);
+        let mut decision = self.ask_policy(arguments);
+        let allowed = decision == Decision::Allow;
+        if self.report.as_deref_mut().is_some_and(|report| report.refuses_arguments(allowed)) {
+            decision = Decision::Deny;
+            Code::ArgumentsRefused.name().clone_into(&mut self.rule);
+        }
         if decision == Decision::Allow || self.mode() != Enforcement::Enforcing {
             let mut state = self.session.state.borrow_mut();
             state.labels = state.labels.join(self.about.labels(&self.gateway.catalog));
@@ -132,10 +163,10 @@ impl OpenCall {
     }
 
     fn ask_policy(&mut self, arguments: Option<&Json>) -> Decision {
-        self.before = self.session.state.borrow().labels;
         let Some(verdict) = self.verdict(&self.about, arguments) else { return Decision::Deny };
         self.rule = verdict.determining.join(",");
         self.advice = verdict.advice;
+        self.redact = verdict.redact;
         if let Some(misfit) = verdict.misfit {
             self.note("error_code", Json::from(Code::PolicyDeny.name()));
             self.note("reason", Json::String(misfit.to_string()));
@@ -225,7 +256,9 @@ impl OpenCall {
 
     /// A call that the policy refused.
     pub(super) async fn denied(self, decision: Decision) -> Refusal {
-        self.deny(Code::PolicyDeny, Outcome::refused(decision)).await
+        let by_inspection = self.report.as_deref().is_some_and(|report| report.misfit().is_some());
+        let code = if by_inspection { Code::ArgumentsRefused } else { Code::PolicyDeny };
+        self.deny(code, Outcome::refused(decision)).await
     }
 
     async fn deny(mut self, code: Code, outcome: Outcome) -> Refusal {
@@ -264,7 +297,15 @@ impl OpenCall {
 
     fn refusal(&self, code: Code, recorded: Option<(Digest, u64)>) -> Refusal {
         let decision = self.decision.filter(|_| code == Code::PolicyDeny);
-        Refusal { code, call_id: Some(self.call_id.clone()), decision, advice: self.advice.clone(), recorded }
+        let misfit = self.report.as_deref().filter(|_| code == Code::ArgumentsRefused).and_then(Report::misfit);
+        Refusal {
+            code,
+            call_id: Some(self.call_id.clone()),
+            decision,
+            advice: self.advice.clone(),
+            detail: misfit.map(Into::into),
+            recorded,
+        }
     }
 
     /// The one terminal entry.
@@ -274,6 +315,13 @@ impl OpenCall {
         let tool = self.about.tool(&gateway.catalog);
         let mut detail = self.about.detail();
         detail.append(&mut self.notes);
+        let dropped = self.dropped.get();
+        let report = if dropped > 0 { Some(&*self.report()) } else { self.report.as_deref() };
+        detail.extend(report.and_then(|report| report.detail(dropped)).map(|found| ("inspection", found)));
+        let inspected = match report {
+            Some(report) if end.inspected.is_some() || report.is_refused() => Some(report.outcome()),
+            _ => end.inspected,
+        };
         let detail = (!detail.is_empty())
             .then(|| Json::Object(detail.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()));
         let draft = Draft {
@@ -286,7 +334,7 @@ impl OpenCall {
             latency_us: Some(self.latency()),
             request_payload_hash: Some(self.request_hash),
             response_payload_hash: end.response_hash,
-            response_inspection_result: end.inspected,
+            response_inspection_result: inspected,
             session_sensitivity_before: Some(self.before.max().as_str()),
             session_sensitivity_after: Some(after),
             detail: detail.as_ref(),

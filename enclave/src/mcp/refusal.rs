@@ -40,6 +40,9 @@ pub(super) fn refused_call(gateway: &Gateway, refusal: &Refusal, place: Place, i
     if let Some(decision) = refusal.decision {
         push_text(&mut data, "decision", decision.as_str());
     }
+    if let Some(detail) = &refusal.detail {
+        push_text(&mut data, "detail", detail);
+    }
     if let Some((entry, batch)) = &refusal.recorded {
         push_text(&mut data, "audit_entry_hash", &entry.hex());
         push_text(&mut data, "boot_id", &gateway.boot.id_hex);

@@ -15,6 +15,7 @@ use super::ask::{self, Asking};
 use super::call::{Asked, range_in};
 use super::envelope::{Answer, Message, Request, parse_incoming};
 use super::era::Era;
+use super::inspected;
 use super::open::OpenCall;
 use super::outbox::Outbox;
 use crate::catalog::{Capability, Server};
@@ -179,7 +180,7 @@ async fn pass(
     let Some(id) = request.id else {
         let approved =
             gateway.catalog.servers().get(link.server).is_some_and(|server| may_say(server, &request.method));
-        if approved && asked.era != Era::Bare {
+        if approved && asked.era != Era::Bare && inspected::may_notify(open, bytes) {
             // An agent that is gone misses it; the call goes on.
             let _ = asked.outbox.send(bytes).await;
         }

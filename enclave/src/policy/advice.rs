@@ -6,9 +6,12 @@ use wire::{BootRefusal, RefusalCode};
 use super::bundle::document_of;
 use super::policies::ID;
 use crate::document::refusal;
+use crate::inspect::Fields;
 
 /// The annotation that says what a forbid means when it decides.
 const DECISION: &str = "decision";
+/// The annotation that names fields which an answer goes out without.
+const REDACT: &str = "redact";
 
 /// What a verdict comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,6 +52,17 @@ pub(super) fn refusal_of(policy: &cedar_policy::Policy, id: &str, path: &str) ->
         let found = format!("@{DECISION}({written:?}) on a {}", policy.effect());
         let expected = "\"deny\", \"step_up\" or \"defer\" on a forbid";
         refusal(RefusalCode::InvalidValue, &document_of(path), &format!("{id}, @{DECISION}"), &found, expected)
+    })
+}
+
+/// The fields that `@redact` of a permit names.
+pub(super) fn redaction_of(policy: &cedar_policy::Policy, id: &str, path: &str) -> Result<Option<Fields>, BootRefusal> {
+    let Some(written) = policy.annotation(REDACT) else { return Ok(None) };
+    let fields = Fields::parse(written).filter(|_| policy.effect() == Effect::Permit);
+    fields.map(Some).ok_or_else(|| {
+        let found = format!("@{REDACT}({written:?}) on a {}", policy.effect());
+        let expected = "names of fields, such as \"ssn, customer.iban\", on a permit";
+        refusal(RefusalCode::InvalidValue, &document_of(path), &format!("{id}, @{REDACT}"), &found, expected)
     })
 }
 

@@ -11,7 +11,7 @@ use crate::document::{self, refusal};
 /// The schema's file.
 pub(super) const SCHEMA: &str = "schema.cedarschema";
 
-const MANIFEST: &str = "manifest.json";
+pub(super) const MANIFEST: &str = "manifest.json";
 
 /// Longest path in bytes; paths are part of policy ids, which reach the audit chain.
 const LONGEST_PATH: usize = 100;

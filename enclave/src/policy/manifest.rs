@@ -6,6 +6,7 @@ use serde::Deserialize;
 use wire::{BootRefusal, Document, RefusalCode};
 
 use crate::document::{self, refusal};
+use crate::inspect::Settings;
 
 /// Longest field in bytes.
 const LONGEST: usize = 256;
@@ -22,6 +23,8 @@ pub(super) struct Manifest {
     pub(super) authored: Timestamp,
     author_identity: String,
     commit_sha: String,
+    /// What is inspected besides.
+    pub(super) inspection: Option<Settings>,
     /// Ed25519 over the bundle hash; outside the bundle hash.
     pub(super) signature: Option<String>,
 }

@@ -38,8 +38,9 @@ use claim::time::Timestamp;
 use wire::{BootRefusal, PolicyFile};
 
 use crate::catalog::{Catalog, Tool};
+use crate::inspect::{Fields, Inspection};
 use crate::labels::{Domains, Labels};
-use bundle::Bundle;
+use bundle::{Bundle, MANIFEST, document_of};
 use request::Requests;
 #[cfg(feature = "software")]
 use rules::Explained;
@@ -70,6 +71,7 @@ pub struct Policy {
     tools: Vec<String>,
     requests: Requests,
     rules: Rules,
+    inspection: Option<Inspection>,
 }
 
 /// One request to decide on.
@@ -113,6 +115,8 @@ pub struct Verdict {
     pub determining: Vec<Arc<str>>,
     /// Annotations of the deciding policies, except `id` and `decision`.
     pub advice: Vec<(String, String)>,
+    /// Fields that the answer goes out without, by `@redact` of the permits that decide.
+    pub redact: Vec<Arc<Fields>>,
     /// Whether a policy failed to evaluate, or nothing could be asked; always a deny.
     pub failed: bool,
     /// How many times Cedar was asked: once for each label that shares the session's highest rank, if the schema has
@@ -159,7 +163,9 @@ impl Policy {
         let shapes = Shapes::of(&schema, catalog)?;
         warnings.extend(bundle.warnings.iter().cloned());
         warnings.extend(warnings::of(&policies, &shapes, &schema, catalog));
+        let inspect = |settings| Inspection::load(settings, catalog, &document_of(MANIFEST));
         Ok(Self {
+            inspection: bundle.manifest.inspection.as_ref().map(inspect).transpose()?,
             bundle_hash: bundle.hash,
             version: bundle.manifest.version.clone(),
             signed_by: None,
@@ -240,6 +246,11 @@ impl Policy {
         self.tools.get(tool.index) == Some(&tool.name) && self.rules.may_allow(tool.index)
     }
 
+    /// What the bundle has inspected besides.
+    pub const fn inspection(&self) -> Option<&Inspection> {
+        self.inspection.as_ref()
+    }
+
     /// SHA-256 of the bundle.
     pub const fn bundle_hash(&self) -> Digest {
         self.bundle_hash
@@ -283,6 +294,7 @@ impl Verdict {
             decision: Decision::Deny,
             determining: Vec::new(),
             advice: Vec::new(),
+            redact: Vec::new(),
             failed: false,
             asked: 0,
             misfit: None,

@@ -1,6 +1,7 @@
 //! The policies of a bundle: parsed, named, validated.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use cedar_policy::ffi::DetailedError;
 use cedar_policy::{Effect, PolicyId, PolicySet, Schema, ValidationMode, Validator};
@@ -10,6 +11,7 @@ use super::advice::{self, Decision};
 use super::bundle::{Bundle, document_of};
 use super::{diagnose, nesting};
 use crate::document::refusal;
+use crate::inspect::Fields;
 
 /// The annotation that names a policy.
 pub(super) const ID: &str = "id";
@@ -32,6 +34,8 @@ pub(super) struct Named<'a> {
     pub(super) policy: cedar_policy::Policy,
     /// Its annotations for the agent.
     pub(super) advice: Vec<(String, String)>,
+    /// Fields that answers go out without when it permits.
+    pub(super) redact: Option<Arc<Fields>>,
     /// What it says when it forbids.
     pub(super) refusal: Decision,
 }
@@ -88,7 +92,8 @@ fn name<'a>(
     }
     let policy = policy.new_id(PolicyId::new(&id));
     let refusal = advice::refusal_of(&policy, &id, path)?;
-    Ok(Named { advice: advice::of(&policy), id, path, text, policy, refusal })
+    let redact = advice::redaction_of(&policy, &id, path)?.map(Arc::new);
+    Ok(Named { redact, advice: advice::of(&policy), id, path, text, policy, refusal })
 }
 
 fn duplicate(earlier: &[Named<'_>], policy: &Named<'_>) -> BootRefusal {

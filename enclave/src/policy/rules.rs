@@ -20,6 +20,7 @@ use super::policies::{Named, Policies};
 use super::schema::{Shape, Shapes};
 use super::{Question, Verdict, principal_id};
 use crate::catalog::Catalog;
+use crate::inspect::Fields;
 
 /// Rules of all tools and actions.
 pub(super) struct Rules {
@@ -44,6 +45,7 @@ struct Rule {
     /// Whether the condition can look at the principal's attributes.
     reads_principal: bool,
     advice: Vec<(String, String)>,
+    redact: Option<Arc<Fields>>,
     /// What a forbid says when it decides.
     refusal: Decision,
 }
@@ -214,6 +216,7 @@ impl Answer {
             asked,
             misfit: None,
             determining: deciding.iter().map(|rule| Arc::clone(&rule.id)).collect(),
+            redact: deciding.iter().filter_map(|rule| rule.redact.clone()).collect(),
             advice: deciding.iter().flat_map(|rule| rule.advice.iter().cloned()).collect(),
         }
     }
@@ -251,6 +254,7 @@ fn rule(named: &Named<'_>, principals: &HashSet<EntityTypeName>) -> Rule {
         reads_principal: condition
             .is_some_and(|condition| condition.subexpressions().any(|part| names_principal(part, principals))),
         advice: named.advice.clone(),
+        redact: named.redact.clone(),
         refusal: named.refusal,
     }
 }

@@ -12,6 +12,8 @@ use crate::policy::Decision;
 pub enum Outcome {
     /// Allowed and answered.
     Allowed,
+    /// Allowed, and answered with fields taken out.
+    Redacted,
     /// Denied; not forwarded.
     Denied,
     /// Denied until a human approves; not forwarded.
@@ -38,6 +40,7 @@ impl Outcome {
     pub fn decision(self) -> PolicyDecision {
         match self {
             Self::Allowed => PolicyDecision::Allow,
+            Self::Redacted => PolicyDecision::Redact,
             Self::Denied => PolicyDecision::Deny,
             Self::StepUp => PolicyDecision::StepUp,
             Self::Deferred => PolicyDecision::Defer,
@@ -49,7 +52,7 @@ impl Outcome {
     /// For the counters.
     pub fn counted(self) -> wire::Decision {
         match self {
-            Self::Allowed => wire::Decision::Allow,
+            Self::Allowed | Self::Redacted => wire::Decision::Allow,
             Self::Denied | Self::StepUp | Self::Deferred => wire::Decision::Deny,
             Self::AdvisoryDenied => wire::Decision::AdvisoryDeny,
             Self::Faulted => wire::Decision::Fault,
@@ -79,8 +82,8 @@ pub struct Summary {
     pub total: u64,
     /// Allowed and answered.
     pub allowed: u64,
-    /// Denied for good, with those that the mode let pass. A call that waits for approval or was put off counts in `total`
-    /// alone, as readers count its entry.
+    /// Denied for good, with those that the mode let pass. A call that waits for approval, was put off, or was answered with
+    /// fields taken out counts in `total` alone, as readers count its entry.
     pub denied: u64,
     /// Not completed.
     pub faulted: u64,
@@ -100,7 +103,7 @@ impl Summary {
         match outcome {
             Outcome::Allowed => self.allowed += 1,
             Outcome::Denied | Outcome::AdvisoryDenied => self.denied += 1,
-            Outcome::StepUp | Outcome::Deferred => {}
+            Outcome::Redacted | Outcome::StepUp | Outcome::Deferred => {}
             Outcome::Faulted => self.faulted += 1,
         }
         self.tools.extend(tool);
@@ -152,12 +155,12 @@ mod tests {
         for outcome in [Outcome::Allowed, Outcome::Denied, Outcome::AdvisoryDenied, Outcome::Faulted] {
             summary.count(outcome, Some(1));
         }
-        for outcome in [Outcome::Denied, Outcome::StepUp, Outcome::Deferred] {
+        for outcome in [Outcome::Denied, Outcome::StepUp, Outcome::Deferred, Outcome::Redacted] {
             summary.count(outcome, None);
         }
         assert_eq!(
             (summary.total, summary.allowed, summary.denied, summary.faulted, summary.tools.len()),
-            (7, 1, 3, 1, 1)
+            (8, 1, 3, 1, 1)
         );
     }
 }

@@ -15,6 +15,7 @@ mod fidelity;
 mod floods;
 mod headers;
 mod input;
+mod inspection;
 mod lifecycle;
 mod links;
 mod listen;
@@ -78,10 +79,12 @@ fn books(gateway: &Gateway, session: &str) -> Vec<Booked> {
     };
     let all: Vec<Booked> = call_entries(&gateway.entries(session)).into_iter().map(booked).collect();
     let summary = gateway.claim(session)["gateway"]["call_summary"].clone();
-    let count = |decision: &str| all.iter().filter(|call| call.decision == decision).count();
+    let count = |decisions: &[&str]| all.iter().filter(|call| decisions.contains(&call.decision.as_str())).count();
     assert_eq!(summary["tool_calls_total"], all.len(), "{all:#?}");
-    for (name, decision) in [("allowed", "allow"), ("denied", "deny"), ("faulted", "fault")] {
-        assert_eq!(summary[format!("tool_calls_{name}")], count(decision), "{decision}: {all:#?}");
+    let counted: [(_, &[&str]); 3] =
+        [("allowed", &["allow"]), ("denied", &["deny", "advisory_deny"]), ("faulted", &["fault"])];
+    for (name, decisions) in counted {
+        assert_eq!(summary[format!("tool_calls_{name}")], count(decisions), "{name}: {all:#?}");
     }
     all
 }
