@@ -36,11 +36,13 @@ def wait_port(port):
 
 
 class ToolServer:
-    """A tool server process that takes its address as last argument."""
+    """A tool server process that takes its address as last argument, or its port from the environment."""
 
-    def __init__(self, *command):
+    def __init__(self, *command, port_variable=None):
         self.port = free_port()
-        self.process = subprocess.Popen([*command, f"127.0.0.1:{self.port}"], stdout=subprocess.DEVNULL)
+        own = {"env": {**os.environ, port_variable: str(self.port)}, "stderr": subprocess.DEVNULL} if port_variable else {}
+        command = command if port_variable else [*command, f"127.0.0.1:{self.port}"]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, **own)
         wait_port(self.port)
 
     def stop(self):
@@ -102,7 +104,9 @@ def list_tools(url, modern=False):
             except urllib.error.HTTPError:
                 pass
         sys.exit(f"{url} lists no tools")
-    hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": CLIENT}
+    # Some servers have more tools for clients that can be asked.
+    capabilities = {"sampling": {}, "elicitation": {}, "roots": {}}
+    hello = {"protocolVersion": "2025-11-25", "capabilities": capabilities, "clientInfo": CLIENT}
     session, _ = send(url, {"id": 1, "method": "initialize", "params": hello})
     headers = {"MCP-Protocol-Version": "2025-11-25", **({"Mcp-Session-Id": session} if session else {})}
     send(url, {"method": "notifications/initialized"}, **headers)

@@ -5,59 +5,9 @@
 // Prints a JSON object: each step with null, or what went wrong. Steps go on after one that failed, as an agent would.
 
 import assert from 'node:assert/strict';
-import { createRequire } from 'node:module';
+import { TIMEOUT_MS, library } from './libraries.mjs';
 
 const [, , modules, kind, url] = process.argv;
-const require = createRequire(`${modules}/`);
-const TIMEOUT_MS = 5000;
-const INFO = { name: 'black-box', version: '1.0.0' };
-const CAPABILITIES = { elicitation: {}, sampling: {} };
-
-const onElicitation = () => ({ action: 'accept', content: { username: 'ada', email: 'ada@example.com' } });
-const onSampling = () => ({ role: 'assistant', model: 'none', content: { type: 'text', text: 'forty-two' } });
-
-/** Libraries and their modes, behind one interface. */
-const LIBRARIES = {
-  sdk: () => {
-    const { Client } = require('@modelcontextprotocol/sdk/client/index.js');
-    const { StreamableHTTPClientTransport } = require('@modelcontextprotocol/sdk/client/streamableHttp.js');
-    const types = require('@modelcontextprotocol/sdk/types.js');
-    const client = new Client(INFO, { capabilities: CAPABILITIES });
-    const transport = new StreamableHTTPClientTransport(new URL(url));
-    client.setRequestHandler(types.ElicitRequestSchema, onElicitation);
-    client.setRequestHandler(types.CreateMessageRequestSchema, onSampling);
-    return {
-      client,
-      transport,
-      wanted: '2025-11-25',
-      version: () => transport.protocolVersion,
-      call: (name, args, options) =>
-        client.callTool({ name, arguments: args }, undefined, { timeout: TIMEOUT_MS, ...options }),
-      listen: (told) => client.setNotificationHandler(types.ToolListChangedNotificationSchema, told),
-    };
-  },
-  'client-legacy': () => dualEra('legacy', '2025-11-25'),
-  'client-modern': () => dualEra('auto', '2026-07-28'),
-};
-
-function dualEra(mode, wanted) {
-  const { Client, StreamableHTTPClientTransport } = require('@modelcontextprotocol/client');
-  const client = new Client(INFO, { capabilities: CAPABILITIES, versionNegotiation: { mode } });
-  client.setRequestHandler('elicitation/create', onElicitation);
-  client.setRequestHandler('sampling/createMessage', onSampling);
-  return {
-    client,
-    transport: new StreamableHTTPClientTransport(new URL(url)),
-    wanted,
-    version: () => client.getNegotiatedProtocolVersion(),
-    call: (name, args, options) => client.callTool({ name, arguments: args }, { timeout: TIMEOUT_MS, ...options }),
-    listen: async (told) => {
-      client.setNotificationHandler('notifications/tools/list_changed', told);
-      if (mode === 'auto') await client.listen({ toolsListChanged: true }, { timeout: TIMEOUT_MS });
-    },
-  };
-}
-
 const words = (result) => result.content.map((item) => item.text).join(' ');
 
 const STEPS = {
@@ -122,7 +72,7 @@ const STEPS = {
   },
 };
 
-const agent = LIBRARIES[kind]();
+const agent = library(kind, modules, url);
 const results = {};
 for (const [name, step] of Object.entries(STEPS)) {
   results[name] = await step(agent).then(

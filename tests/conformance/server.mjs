@@ -33,6 +33,7 @@ const MAX_BODY_BYTES = 4 * 1024 * 1024;
 const STATE_LIFETIME_MS = 10 * 60 * 1000;
 const RETRY_MS = 100;
 const STEP_MS = 20;
+const SLOW_MS = 2000;
 
 const Code = {
   parse: -32700,
@@ -180,6 +181,14 @@ const TOOLS = {
         await call.sleep(STEP_MS);
       }
       return says('Reported progress three times.');
+    },
+  ],
+  test_slow: [
+    'Works for two seconds',
+    object(),
+    async (call) => {
+      await call.sleep(SLOW_MS);
+      return says('Worked for two seconds.');
     },
   ],
   test_sampling: [
