@@ -1,7 +1,8 @@
 //! `host demo-server`: a small MCP server over streamable HTTP, the tool server of the quickstart.
 //!
 //! It speaks the legacy era (2024-11-05 to 2025-11-25), answers with plain JSON, keeps no session and holds no secret.
-//! Its `salesforce.contacts` is defined by the quickstart's own catalog, so the two cannot drift apart.
+//! Its `salesforce.contacts` is defined by the quickstart's own catalog, so the two cannot drift apart. With a [`Script`] it is
+//! the tool server of any other catalog.
 
 use std::convert::Infallible;
 use std::io;
@@ -21,9 +22,12 @@ use tokio::net::TcpListener;
 use crate::limits;
 
 mod rpc;
+mod script;
 mod tools;
 
 use rpc::{Reply, Server};
+
+pub use script::Script;
 
 /// A demo server that is bound but not yet served.
 #[derive(Debug)]
@@ -39,6 +43,12 @@ impl DemoServer {
     /// The address is taken or not this machine's.
     pub async fn bind(address: SocketAddr) -> io::Result<Self> {
         Ok(Self { listener: TcpListener::bind(address).await?, server: Arc::new(Server::new()) })
+    }
+
+    /// Answers by a script from now on.
+    #[must_use]
+    pub fn scripted(self, script: Script) -> Self {
+        Self { server: Arc::new(Server::scripted(script)), ..self }
     }
 
     /// For another runtime.

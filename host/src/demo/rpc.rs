@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::script::Script;
 use super::tools;
 
 /// Protocol revisions that the server speaks, newest first.
@@ -35,6 +36,7 @@ pub(super) enum Reply {
 #[derive(Debug)]
 pub(super) struct Server {
     tools: Value,
+    script: Option<Script>,
     sessions: AtomicU64,
 }
 
@@ -83,7 +85,12 @@ struct Call<'a> {
 
 impl Server {
     pub(super) fn new() -> Self {
-        Self { tools: json!({ "tools": tools::definitions() }), sessions: AtomicU64::new(1) }
+        Self { tools: json!({ "tools": tools::definitions() }), script: None, sessions: AtomicU64::new(1) }
+    }
+
+    pub(super) fn scripted(script: Script) -> Self {
+        let tools = json!({ "tools": script.definitions() });
+        Self { tools, script: Some(script), sessions: AtomicU64::new(1) }
     }
 
     /// Answers one message.
@@ -105,7 +112,7 @@ impl Server {
             "initialize" => self.initialize(id, params),
             "ping" => success(id, json!({})),
             "tools/list" => success(id, &self.tools),
-            "tools/call" => call(id, params),
+            "tools/call" => self.call(id, params),
             other => failure(StatusCode::OK, Some(id), METHOD_NOT_FOUND, &format!("no method {other:?}")),
         }
     }
@@ -127,15 +134,20 @@ impl Server {
             Reply::Accepted => Reply::Accepted,
         }
     }
-}
 
-fn call(id: &RawValue, params: Option<&RawValue>) -> Reply {
-    let Some(call) = params.and_then(|params| serde_json::from_str::<Call<'_>>(params.get()).ok()) else {
-        return failure(StatusCode::OK, Some(id), INVALID_PARAMS, "params need a name and arguments");
-    };
-    match tools::call(call.name, call.arguments.map_or("{}", RawValue::get)) {
-        Some(result) => success(id, result),
-        None => failure(StatusCode::OK, Some(id), INVALID_PARAMS, &format!("no tool {:?}", call.name)),
+    fn call(&self, id: &RawValue, params: Option<&RawValue>) -> Reply {
+        let Some(call) = params.and_then(|params| serde_json::from_str::<Call<'_>>(params.get()).ok()) else {
+            return failure(StatusCode::OK, Some(id), INVALID_PARAMS, "params need a name and arguments");
+        };
+        let arguments = call.arguments.map_or("{}", RawValue::get);
+        let result = match &self.script {
+            Some(script) => script.call(call.name, arguments),
+            None => tools::call(call.name, arguments),
+        };
+        match result {
+            Some(result) => success(id, result),
+            None => failure(StatusCode::OK, Some(id), INVALID_PARAMS, &format!("no tool {:?}", call.name)),
+        }
     }
 }
 

@@ -34,7 +34,7 @@ impl Contact {
 
 /// Entries of `tools/list`.
 pub(super) fn definitions() -> Vec<Value> {
-    let mut definitions = catalog_definitions();
+    let mut definitions = definitions_of(quickstart::CATALOG);
     definitions.push(json!({
         "name": "echo",
         "description": "Answers with its arguments.",
@@ -60,7 +60,12 @@ struct TextContent {
 }
 
 impl CallResult {
-    fn text(text: String, is_error: bool) -> Self {
+    /// A structured result, as text too.
+    pub(super) fn structured(structured: &RawValue) -> Self {
+        Self { structured: Some(structured.to_owned()), ..Self::text(structured.get().to_owned(), false) }
+    }
+
+    pub(super) fn text(text: String, is_error: bool) -> Self {
         Self { content: [TextContent { r#type: "text", text }], structured: None, is_error }
     }
 }
@@ -74,9 +79,9 @@ pub(super) fn call(name: &str, arguments: &str) -> Option<CallResult> {
     }
 }
 
-/// The approved definitions of the quickstart's catalog, as MCP spells them.
-fn catalog_definitions() -> Vec<Value> {
-    let entries = serde_json::from_str::<Vec<Value>>(quickstart::CATALOG).unwrap_or_default();
+/// The approved definitions of a catalog, as MCP spells them.
+pub(super) fn definitions_of(catalog: &str) -> Vec<Value> {
+    let entries = serde_json::from_str::<Vec<Value>>(catalog).unwrap_or_default();
     entries
         .iter()
         .map(|entry| {

@@ -2,6 +2,7 @@
 
 mod asked;
 mod authoring;
+mod bfsi;
 mod cancel;
 mod connect;
 mod controls;

@@ -16,13 +16,19 @@ use crate::{call_entries, receipt};
 const SESSION: &str = "demo-session-001";
 
 /// `host demo-server` on a port of its own, ended with the test.
-struct DemoServer(std::process::Child, u16);
+pub(crate) struct DemoServer(std::process::Child, u16);
 
 impl DemoServer {
     fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// With further options.
+    pub(crate) fn with(options: &[&str]) -> Self {
         let port = bin::free_port();
         let child = Command::new(bin::path("host"))
             .args(["demo-server", "--listen", &format!("127.0.0.1:{port}")])
+            .args(options)
             .stdout(Stdio::null())
             .spawn()
             .expect("the demo server starts");
@@ -30,7 +36,7 @@ impl DemoServer {
         Self(child, port)
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://localhost:{}/mcp", self.1)
     }
 }
