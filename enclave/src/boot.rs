@@ -21,6 +21,7 @@ use crate::document::refusal;
 use crate::events::Events;
 use crate::evidence::{DevMode, Evidence};
 use crate::gateway::{Clock, Gateway};
+use crate::identity::Access;
 use crate::limits;
 use crate::operator::{self, Authority, InForce};
 use crate::policy::Policy;
@@ -182,8 +183,10 @@ pub fn boot(
         dev,
         callback: callback.clone(),
     };
+    let access = Access::new(&config, &dev);
     let gateway = Gateway {
-        sessions: RefCell::new(Sessions::new(config.limits.max_sessions, config.limits.closed_sessions)),
+        sessions: RefCell::new(Sessions::new(&config, access.identities())),
+        access,
         upstreams: Upstreams::new(&catalog, callback, &config.limits),
         config,
         catalog,

@@ -3,6 +3,7 @@
 //! The host turns `cmcp-config.yaml` into JSON and sends it in the boot bundle. Everything in it reaches the evidence as
 //! `config_hash`, the host's own settings (`listen_addr`, paths) included.
 
+mod auth;
 mod operator;
 
 use std::net::SocketAddr;
@@ -14,7 +15,8 @@ use wire::{BootRefusal, Document, Enforcement, RefusalCode};
 
 use crate::document::{self, refusal};
 
-pub use operator::Operator;
+pub use self::auth::{Auth, AuthMode, Scope, Sensitivity, Token, TokenHash};
+pub use self::operator::Operator;
 
 /// Evidence providers of other builds, so that the refusal can say so.
 const OTHER_PROVIDERS: [&str; 9] =
@@ -57,6 +59,12 @@ pub struct Config {
     /// The model that the agents use, for trust records; `unspecified` without it.
     #[serde(default)]
     pub model: Option<Model>,
+    /// Who may call.
+    #[serde(default)]
+    pub auth: Auth,
+    /// Labels of sessions.
+    #[serde(default)]
+    pub sensitivity: Sensitivity,
     /// Bounds on what peers can make the gateway hold or wait for.
     #[serde(default)]
     pub limits: Limits,
@@ -225,6 +233,8 @@ limits! {
     max_response_bytes: usize = 2_097_152 in 1024..=67_108_864, "an answer is held in memory until it is recorded";
     /// Sessions in memory.
     max_sessions: usize = 10_000 in 1..=1_000_000, "each session takes about a kilobyte of the enclave's memory";
+    /// Sessions in memory of one identity; without authentication `max_sessions` is the only bound.
+    max_sessions_per_identity: usize = 1000 in 1..=1_000_000, "one identity must not fill the table";
     /// Seconds without a call after which a session is closed.
     session_idle_seconds: u64 = 3600 in 1..=604_800, "at most a week, since a claim should be fresh";
     /// Closed sessions whose claims are found by session id.
@@ -266,7 +276,22 @@ impl Config {
             check_text("model.provider", &model.provider)?;
             check_text("model.model_id", &model.model_id)?;
         }
+        auth::check(&self.auth, &self.operator)?;
         self.limits.check()
+    }
+
+    /// How far labels reach.
+    pub fn scope(&self) -> Scope {
+        let usual = if self.auth.mode == AuthMode::None { Scope::Session } else { Scope::Identity };
+        self.sensitivity.scope.unwrap_or(usual)
+    }
+
+    /// Open sessions that one identity may have.
+    pub fn max_sessions_per_identity(&self) -> usize {
+        match self.auth.mode {
+            AuthMode::None => self.limits.max_sessions,
+            AuthMode::Bearer => self.limits.max_sessions_per_identity,
+        }
     }
 }
 
@@ -287,13 +312,15 @@ fn out_of_range(name: &str, found: &str, expected: &str) -> BootRefusal {
 }
 
 /// Keys of the sections, for whoever lost the indentation.
-const SECTIONS: [(&str, &[&str]); 6] = [
+const SECTIONS: [(&str, &[&str]); 8] = [
     ("attestation", &["provider", "enforcement_mode"]),
     ("audit", &["store_path", "durability"]),
     ("claim", &["entries"]),
     ("model", &["model_id"]),
+    ("auth", &["mode", "tokens"]),
+    ("sensitivity", &["scope"]),
     ("limits", Limits::NAMES),
-    ("operator", &["public_key", "policy_keys"]),
+    ("operator", &["token_sha256", "public_key", "policy_keys"]),
 ];
 
 /// YAML without its indentation puts a section's keys at the top level and leaves the section empty.
@@ -316,10 +343,15 @@ fn yaml(value: &Json) -> String {
 
 fn name_other_builds(refused: BootRefusal) -> BootRefusal {
     let found = refused.found.0.trim_matches('"');
-    if refused.field.0 != "attestation.provider" || !OTHER_PROVIDERS.contains(&found) {
+    let (others, names): (&[&str], _) = match refused.field.0.as_str() {
+        "attestation.provider" => (&OTHER_PROVIDERS, "auto or software-only"),
+        "auth.mode" => (&auth::OTHER_MODES, "none or bearer"),
+        _ => return refused,
+    };
+    if !others.contains(&found) {
         return refused;
     }
-    let expected = format!("auto or software-only; {found} is not in this build");
+    let expected = format!("{names}; {found} is not in this build");
     BootRefusal { code: RefusalCode::Unsupported, expected: expected.as_str().into(), ..refused }
 }
 

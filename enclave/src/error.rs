@@ -78,7 +78,7 @@ codes! {
     AuditMismatch = 16, "AUDIT_MISMATCH", 502, -32000, "audit store did not return what was stored";
     /// No such session in this boot. Claims of earlier boots are in the store: `cmcp-verify store export`.
     SessionUnknown = 17, "SESSION_UNKNOWN", 404, -32000, "no such session";
-    /// The session table is full; close sessions or raise `limits.max_sessions`.
+    /// The session table is full; or the caller's part of it; close sessions or raise `limits.max_sessions`, `limits.max_sessions_per_identity`.
     SessionLimit = 18, "SESSION_LIMIT", 503, -32000, "no room for another session";
     /// The session is being closed.
     SessionClosing = 19, "SESSION_CLOSING", 409, -32000, "session is closing";
@@ -110,6 +110,12 @@ codes! {
     ArgumentsRefused = 36, "ARGUMENTS_REFUSED", 400, -32602, "arguments do not fit the tool's approved definition";
     /// The tool server's answer failed inspection and is withheld; the call has run. The audit entry says what was found.
     ResultRefused = 37, "RESULT_REFUSED", 502, -32000, "tool server's answer failed inspection (the call has run)";
+    /// The caller did not say who it is, or with a token that is not known: `Authorization: Bearer TOKEN`, once.
+    Unauthenticated = 39, "UNAUTHENTICATED", 401, -32000, "authentication required";
+    /// Only the operator may do this, with the token of `operator.token_sha256`.
+    OperatorRequired = 40, "OPERATOR_REQUIRED", 403, -32000, "only the operator may do this";
+    /// The operator's token is no agent's: it calls no tools.
+    AgentRequired = 41, "AGENT_REQUIRED", 403, -32000, "the operator is not an agent";
 }
 
 impl Code {

@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::error::Code;
 use crate::events::Events;
 use crate::http::Body;
+use crate::identity::{Access, Identity};
 use crate::operator::{Authority, InForce};
 use crate::policy::Policy;
 use crate::polling::Polling;
@@ -66,6 +67,8 @@ pub struct Gateway {
     pub clock: Clock,
     /// The boot log.
     pub audit: Rc<Audit>,
+    /// Who may call.
+    pub access: Access,
     /// Open and closed sessions.
     pub sessions: RefCell<Sessions>,
     /// Tool servers.
@@ -81,6 +84,8 @@ pub struct Gateway {
 /// How a caller names its session.
 #[derive(Clone, Debug)]
 pub struct SessionRef {
+    /// Whose session it is.
+    pub identity: Rc<Identity>,
     /// The id.
     pub id: String,
     /// Where it came from.
@@ -96,7 +101,7 @@ impl Gateway {
     /// [`Code::SessionLimit`], [`Code::SessionClosing`], [`Code::SessionHalted`], [`Code::InvalidParams`] for a
     /// malformed id.
     pub fn session(&self, wanted: &SessionRef) -> Result<Rc<Session>, Code> {
-        if let Some(session) = self.sessions.borrow().open(&wanted.id) {
+        if let Some(session) = self.sessions.borrow().open(&wanted.identity, &wanted.id) {
             let state = session.state.borrow();
             if state.halted {
                 return Err(Code::SessionHalted);
@@ -108,13 +113,13 @@ impl Gateway {
             return Ok(session);
         }
         check_id(&wanted.id).map_err(|_| Code::InvalidParams)?;
-        let session = self.sessions.borrow_mut().create(&wanted.id, self.policy())?;
+        let session = self.sessions.borrow_mut().create(&wanted.identity, &wanted.id, self.policy())?;
         let detail = self.start_detail(&session, wanted);
         let start = Draft {
             entry_type: EntryType::SessionStart,
             policy_decision: Some(PolicyDecision::NotApplicable),
             response_inspection_result: Some("n/a"),
-            session_sensitivity_after: Some("public"),
+            session_sensitivity_after: Some(session.labels().max().as_str()),
             detail: Some(&detail),
             ..Draft::default()
         };
@@ -128,7 +133,7 @@ impl Gateway {
     /// `session_start.detail`: what the chain's root, and with it the hardware quote, commits to.
     fn start_detail(&self, session: &Session, wanted: &SessionRef) -> Json {
         let text = |text: &str| Json::String(text.to_owned());
-        let detail = Json::from([
+        let mut detail = Json::from([
             ("boot", text(&self.boot.x.hex())),
             ("policy_bundle_hash", text(&session.policy.bundle_hash().prefixed())),
             ("catalog_hash", text(&self.catalog.hash().prefixed())),
@@ -140,6 +145,9 @@ impl Gateway {
             ("session_id_source", text(wanted.source.as_str())),
             ("challenge", wanted.challenge.as_deref().map_or(Json::Null, text)),
         ]);
+        if let Some(identity) = session.identity.detail() {
+            detail = detail.with("identity", identity);
+        }
         self.with_operator(detail, session)
     }
 

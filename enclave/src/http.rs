@@ -7,11 +7,12 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use tokio::sync::mpsc;
 
 use crate::error::Code;
+use crate::identity::Denied;
 
 /// Why a body was not read.
 #[derive(Debug)]
@@ -148,6 +149,14 @@ pub fn error(code: Code, status: StatusCode, body: impl Into<Bytes>) -> Response
     let mut response = json(status, body);
     response.extensions_mut().insert(code);
     response
+}
+
+/// The refusal of a caller, with how to say who it is.
+pub fn challenged(denied: Denied, mut refusal: Response<Body>) -> Response<Body> {
+    if let Some(challenge) = denied.challenge() {
+        refusal.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    refusal
 }
 
 /// An answer without a body.

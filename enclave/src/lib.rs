@@ -17,6 +17,7 @@ pub mod events;
 pub mod evidence;
 pub mod gateway;
 pub mod http;
+pub mod identity;
 pub mod inspect;
 pub mod labels;
 pub mod limits;

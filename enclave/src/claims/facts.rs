@@ -45,7 +45,7 @@ impl Snapshot {
             chain: state.chain,
             root: state.chain.root().ok_or(Code::Internal)?,
             tip: state.chain.tip().ok_or(Code::Internal)?,
-            labels: state.labels,
+            labels: state.shown(),
             summary: state.summary.clone(),
             batches: state.batches().ok_or(Code::Internal)?,
             claim: state.claim.clone(),

@@ -85,7 +85,7 @@ pub async fn close(gateway: &Rc<Gateway>, session: &Rc<Session>, reason: &str) -
 
 async fn seal_and_issue(gateway: &Gateway, session: &Session, reason: &str) -> Result<(Vec<u8>, Closed), Code> {
     if !session.state.borrow().ended {
-        let label = session.state.borrow().labels.max().as_str();
+        let label = session.state.borrow().held().max().as_str();
         let detail = Json::from([("reason", Json::String(reason.to_owned()))]);
         let end = Draft {
             entry_type: EntryType::SessionEnd,

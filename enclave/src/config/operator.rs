@@ -1,9 +1,10 @@
-//! `operator`: whose word changes what is in force.
+//! `operator`: whose word changes what is in force, and who may do what agents may not.
 
 use claim::key::PublicKey;
 use serde::Deserialize;
 use wire::{BootRefusal, Document, RefusalCode};
 
+use super::auth::TokenHash;
 use crate::document::refusal;
 
 /// Whose word changes what is in force.
@@ -11,6 +12,9 @@ use crate::document::refusal;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Operator {
+    /// SHA-256 of the token with which the operator calls this gateway, which is no agent's: `sha256:` and 64 lower-case digits. Without
+    /// it nobody does.
+    pub token_sha256: Option<TokenHash>,
     /// Ed25519 public key, base64url, that signs the controls and may sign policy bundles; made by `cmcp-verify operator
     /// new-key`. With it, no unsigned policy bundle is loaded.
     pub public_key: Option<String>,

@@ -4,7 +4,7 @@ use claim::Digest;
 use serde_json::{Value, json};
 use wire::{BootRefusal, Document, RefusalCode};
 
-use super::{Attestation, ClaimProfile, Config, Durability, EnforcementMode, ProviderChoice, parse};
+use super::{Attestation, AuthMode, ClaimProfile, Config, Durability, EnforcementMode, ProviderChoice, Scope, parse};
 
 /// Set to write the schema instead of comparing it.
 const UPDATE: &str = "UPDATE_CONFIG_SCHEMA";
@@ -28,6 +28,15 @@ fn with(extra: &Value) -> Value {
     let mut base = json!({"policy_bundle_path": "./policies/", "catalog_path": "./catalog.json"});
     base.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
     base
+}
+
+fn hash(token: &str) -> String {
+    Digest::of(token).prefixed()
+}
+
+/// An `auth` section with these tokens.
+fn auth(tokens: &Value) -> Value {
+    json!({"auth": {"mode": "bearer", "tokens": tokens}})
 }
 
 fn examples() -> Vec<(PathBuf, Value)> {
@@ -78,6 +87,9 @@ fn defaults_are_the_safe_ones() {
     assert!(!config.claim.entries);
     assert_eq!(config.model, None);
     assert!(config.listen_addr.ip().is_loopback());
+    assert_eq!((config.auth.mode, config.scope()), (AuthMode::None, Scope::Session));
+    assert_eq!(config.operator.token_sha256, None);
+    assert_eq!(config.max_sessions_per_identity(), config.limits.max_sessions);
 }
 
 #[test]
@@ -89,15 +101,25 @@ fn every_setting_is_read() {
         "claim_profile": "trace-v0.1",
         "claim": {"entries": true},
         "model": {"provider": "anthropic", "model_id": "claude"},
+        "auth": {"mode": "bearer", "tokens": [
+            {"subject": "spiffe://bank/teller", "issuer": "Bank IT", "groups": ["tellers"], "token_sha256": hash("a")},
+        ]},
+        "operator": {"token_sha256": hash("b")},
+        "sensitivity": {"scope": "session"},
         "limits": {"max_sessions": 7, "store_timeout_ms": 100},
     })))
     .unwrap();
     assert_eq!(config.attestation.provider, ProviderChoice::SoftwareOnly);
     assert_eq!(config.audit.durability.as_str(), "process");
     assert_eq!(config.claim_profile, ClaimProfile::TraceV01);
-    assert_eq!(config.model.unwrap().model_id, "claude");
+    assert_eq!(config.model.as_ref().unwrap().model_id, "claude");
     assert_eq!((config.limits.max_sessions, config.limits.store_timeout_ms), (7, 100));
     assert_eq!(config.limits.max_headers, 100);
+    let token = config.auth.tokens.first().unwrap();
+    assert_eq!((token.subject.as_str(), token.groups.len()), ("spiffe://bank/teller", 1));
+    assert_eq!(token.token_sha256.digest(), Some(Digest::of("a")));
+    assert_eq!(config.operator.token_sha256.unwrap().digest(), Some(Digest::of("b")));
+    assert_eq!((config.sensitivity.scope, config.max_sessions_per_identity()), (Some(Scope::Session), 1000));
 }
 
 #[test]
@@ -162,12 +184,71 @@ fn wrong_values_are_refused_where_they_are() {
 }
 
 #[test]
+fn names_and_tokens_that_could_be_mistaken_are_refused() {
+    use RefusalCode::{Duplicate, InvalidValue, Missing, Unsupported};
+    let one = |subject: &str, token: &str| json!({"subject": subject, "token_sha256": hash(token)});
+    let with_operator = |tokens: Value, token: &str| {
+        let mut config = auth(&tokens);
+        config["operator"] = json!({"token_sha256": hash(token)});
+        config
+    };
+    for (name, extra, code, field) in [
+        ("another mode", json!({"auth": {"mode": "mtls"}}), Unsupported, "auth.mode"),
+        ("no mode", json!({"auth": {"tokens": [one("a", "a")]}}), InvalidValue, "auth.mode"),
+        ("no tokens", json!({"auth": {"mode": "bearer"}}), Missing, "auth.tokens"),
+        ("no hash", auth(&json!([{"subject": "a"}])), Missing, "auth.tokens[0].token_sha256"),
+        ("no subject", auth(&json!([{"token_sha256": hash("a")}])), Missing, "auth.tokens[0].subject"),
+        ("same subject", auth(&json!([one("a", "a"), one("a", "b")])), Duplicate, "auth.tokens[1].subject"),
+        ("same token", auth(&json!([one("a", "a"), one("b", "a")])), Duplicate, "auth.tokens[1].token_sha256"),
+        ("operator's token", with_operator(json!([one("a", "a")]), "a"), Duplicate, "operator.token_sha256"),
+        ("empty subject", auth(&json!([one("", "a")])), InvalidValue, "auth.tokens[0].subject"),
+        ("anonymous", auth(&json!([one("anonymous", "a")])), InvalidValue, "auth.tokens[0].subject"),
+        ("space", auth(&json!([one("a b", "a")])), InvalidValue, "auth.tokens[0].subject"),
+        ("ampersand", auth(&json!([one("a&b", "a")])), InvalidValue, "auth.tokens[0].subject"),
+        ("not ASCII", auth(&json!([one("\u{e4}", "a")])), InvalidValue, "auth.tokens[0].subject"),
+        ("long", auth(&json!([one(&"a".repeat(129), "a")])), InvalidValue, "auth.tokens[0].subject"),
+    ] {
+        let refused = config(&with(&extra)).unwrap_err();
+        assert_eq!((refused.code, refused.field.0.as_str()), (code, field), "{name}");
+    }
+    for (member, value) in [("issuer", json!("a\nb")), ("groups", json!(["a", ""]))] {
+        let mut token = one("a", "a");
+        token[member] = value;
+        assert_eq!(config(&with(&auth(&json!([token])))).unwrap_err().code, InvalidValue, "{member}");
+    }
+    let many: Vec<_> = (0..1001).map(|n| one(&n.to_string(), &n.to_string())).collect();
+    assert_eq!(refused(&with(&auth(&json!(many)))), (InvalidValue, "auth.tokens".to_owned(), "1001".to_owned()));
+}
+
+#[test]
+fn what_stands_in_place_of_a_hash_is_not_repeated() {
+    let secret = "tokens-do-not-belong-into-the-configuration";
+    for extra in [
+        auth(&json!([{"subject": "a", "token_sha256": secret}])),
+        json!({"operator": {"token_sha256": secret}}),
+        json!({"operator": {"token_sha256": Digest::of("a").hex()}}),
+        json!({"operator": {"token_sha256": hash("a").to_uppercase()}}),
+    ] {
+        let refused = config(&with(&extra)).unwrap_err();
+        assert_eq!(refused.code, RefusalCode::InvalidValue);
+        assert!(refused.field.0.ends_with("token_sha256"), "{refused:?}");
+        assert!(refused.expected.0.contains("sha256sum") && !format!("{refused:?}").contains(secret), "{refused:?}");
+    }
+}
+
+#[test]
 fn expected_says_how_to_get_there() {
     for (extra, expected) in [
         (json!({"attestation": {"provider": "tdx"}}), "auto or software-only; tdx is not in this build"),
         (json!({"attestation": {"enforcement_mode": "off"}}), "one of enforcing, advisory, silent"),
         (json!({"limits": {"max_sessions": "many"}}), "a whole number"),
         (json!({"limits": {"max_headers": 5}}), "10 to 1000: common clients send about ten"),
+        (json!({"auth": {"mode": "jwt"}}), "none or bearer; jwt is not in this build"),
+        (json!({"auth": {"mode": "basic"}}), "none or bearer"),
+        (
+            json!({"auth": {"tokens": [{"subject": "a", "token_sha256": hash("a")}]}}),
+            "bearer, because auth.tokens has tokens",
+        ),
     ] {
         assert_eq!(config(&with(&extra)).unwrap_err().expected.0, expected);
     }
@@ -250,6 +331,9 @@ fn schema_and_parser_agree() {
         json!({"model": {"provider": "x"}}),
         json!({"audit": {"durability": "none"}}),
         json!({"claim_profile": "v2"}),
+        json!({"auth": {"mode": "jwt"}}),
+        json!({"operator": {"token_sha256": "secret"}}),
+        json!({"sensitivity": {"scope": "user"}}),
     ] {
         let wrong = with(&wrong);
         assert!(!validator.is_valid(&wrong), "{wrong}");

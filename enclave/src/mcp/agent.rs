@@ -16,6 +16,7 @@ use super::outbox::Outbox;
 use super::{ask, inspected, wait};
 use crate::error::Code;
 use crate::gateway::Gateway;
+use crate::identity::Identity;
 use crate::limits;
 use crate::policy::Policy;
 use crate::session::{Session, Source};
@@ -23,6 +24,8 @@ use crate::upstream::{Client, Exchange, Fault, Link, approved};
 
 /// What `initialize` opened.
 pub struct Agent {
+    /// Whose session it is.
+    pub identity: Rc<Identity>,
     /// The session's id.
     pub session_id: String,
     /// What the agent can be asked, as received.
@@ -63,9 +66,10 @@ impl Drop for InFlight {
 
 impl Agent {
     /// The agent of this session, with these `capabilities`.
-    pub fn new(session_id: String, capabilities: String) -> Rc<Self> {
+    pub fn new(session: &Session, capabilities: String) -> Rc<Self> {
         Rc::new(Self {
-            session_id,
+            identity: session.identity.clone(),
+            session_id: session.id.clone(),
             capabilities,
             links: RefCell::default(),
             waiting: RefCell::default(),
@@ -77,7 +81,7 @@ impl Agent {
 
     /// The policy bundle of its session.
     pub fn policy(&self, gateway: &Gateway) -> Option<Rc<Policy>> {
-        Some(gateway.sessions.borrow().open(&self.session_id)?.policy.clone())
+        Some(gateway.sessions.borrow().open(&self.identity, &self.session_id)?.policy.clone())
     }
 
     /// Whether the agent can be asked this.
@@ -254,7 +258,7 @@ async fn hear_once(
             None => {
                 let server = gateway.catalog.servers().get(link.server);
                 if server.is_some_and(|server| wait::may_say(server, &request.method))
-                    && inspected::may_pass(gateway, &agent.session_id, &bytes)
+                    && inspected::may_pass(gateway, &agent.identity, &agent.session_id, &bytes)
                 {
                     let _ = stream.send(&bytes).await;
                 }
@@ -264,6 +268,7 @@ async fn hear_once(
                     gateway,
                     agent: Some(&agent),
                     outbox: stream,
+                    identity: &agent.identity,
                     session: &agent.session_id,
                     source: Source::McpSession,
                     workflow_id: "",

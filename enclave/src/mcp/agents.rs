@@ -10,21 +10,23 @@ use super::agent::Agent;
 use super::envelope::{Problem, Request};
 use super::members::Members;
 use super::refusal::refuse;
-use super::{SESSION_HEADER, accepts_streams, outbox};
+use super::{Post, SESSION_HEADER, accepts_streams, outbox};
 use crate::catalog::Capability;
 use crate::claims;
 use crate::error::Code;
 use crate::gateway::Gateway;
 use crate::http::{self, Body};
+use crate::identity::Identity;
 use crate::session::Session;
 
 /// The agent whose session the header names; none for an open session that `initialize` did not open. An unknown or ended
 /// session is answered 404, upon which clients initialise anew.
-pub(super) fn agent_of(gateway: &Gateway, headers: &HeaderMap) -> Result<Option<Rc<Agent>>, Problem> {
-    let Some(id) = headers.get(SESSION_HEADER) else { return Ok(None) };
-    let session = id.to_str().ok().and_then(|id| gateway.sessions.borrow().open(id));
-    let unknown = || Problem::new(Code::SessionUnknown, "Mcp-Session-Id is not open; initialize again");
-    let session = session.ok_or_else(unknown)?;
+pub(super) fn agent_of(gateway: &Gateway, post: &Post<'_>) -> Result<Option<Rc<Agent>>, Problem> {
+    if !post.headers.contains_key(SESSION_HEADER) {
+        return Ok(None);
+    }
+    let unknown = |code| Problem::new(code, "Mcp-Session-Id is not open; initialize again");
+    let session = session_of(gateway, post.identity, post.headers).map_err(unknown)?;
     Ok(session.agent.get().cloned())
 }
 
@@ -51,8 +53,8 @@ pub(super) async fn notified(gateway: &Rc<Gateway>, agent: &Rc<Agent>, request: 
 }
 
 /// Serves GET: the stream of messages that belong to no call of an MCP session.
-pub fn stream(gateway: &Rc<Gateway>, headers: &HeaderMap) -> Response<Body> {
-    let opened = session_of(gateway, headers).and_then(|session| {
+pub fn stream(gateway: &Rc<Gateway>, identity: &Identity, headers: &HeaderMap) -> Response<Body> {
+    let opened = session_of(gateway, identity, headers).and_then(|session| {
         let agent = session.agent.get().cloned().ok_or(Code::SessionUnknown)?;
         if !accepts_streams(headers) {
             return Err(Code::NotAcceptable);
@@ -68,17 +70,17 @@ pub fn stream(gateway: &Rc<Gateway>, headers: &HeaderMap) -> Response<Body> {
     }
 }
 
-fn session_of(gateway: &Gateway, headers: &HeaderMap) -> Result<Rc<Session>, Code> {
+/// The session that the header names. Another identity's is unknown.
+fn session_of(gateway: &Gateway, identity: &Identity, headers: &HeaderMap) -> Result<Rc<Session>, Code> {
     let id = headers.get(SESSION_HEADER).and_then(|id| id.to_str().ok());
-    id.and_then(|id| gateway.sessions.borrow().open(id)).ok_or(Code::SessionUnknown)
+    id.and_then(|id| gateway.sessions.borrow().open(identity, id)).ok_or(Code::SessionUnknown)
 }
 
 /// Serves DELETE: the MCP session ends, and with it the gateway's session of that name.
-pub async fn end_session(gateway: &Rc<Gateway>, headers: &HeaderMap) -> Response<Body> {
-    let session =
-        headers.get(SESSION_HEADER).and_then(|id| id.to_str().ok()).and_then(|id| gateway.sessions.borrow().open(id));
-    let Some(session) = session else {
-        return refuse(&Problem::new(Code::SessionUnknown, "Mcp-Session-Id is not open"), None);
+pub async fn end_session(gateway: &Rc<Gateway>, identity: &Identity, headers: &HeaderMap) -> Response<Body> {
+    let session = match session_of(gateway, identity, headers) {
+        Ok(session) => session,
+        Err(code) => return refuse(&Problem::new(code, "Mcp-Session-Id is not open"), None),
     };
     match claims::close(gateway, &session, "closed by the MCP client").await {
         Ok(_) => http::empty(StatusCode::NO_CONTENT),

@@ -24,6 +24,7 @@ use super::outbox::Outbox;
 use crate::catalog::Capability;
 use crate::error::Code;
 use crate::gateway::{Gateway, SessionRef};
+use crate::identity::Identity;
 use crate::limits;
 use crate::policy::{Action, ObjectKind};
 use crate::session::{Outcome, Source};
@@ -41,6 +42,7 @@ pub(super) struct Asking<'a> {
     pub(super) gateway: &'a Rc<Gateway>,
     pub(super) agent: Option<&'a Rc<Agent>>,
     pub(super) outbox: &'a Rc<Outbox>,
+    pub(super) identity: &'a Rc<Identity>,
     pub(super) session: &'a str,
     pub(super) source: Source,
     pub(super) workflow_id: &'a str,
@@ -117,7 +119,8 @@ async fn admit<'a>(asking: &Asking<'a>, server: usize, method: &str, params: &st
     let agent = asking.agent.filter(|agent| asking.outbox.streams() && agent.can(capability.as_str()));
     let agent = agent.ok_or_else(|| format!("the agent has no {}", capability.as_str()))?;
     let payload = json::parse(params.as_bytes()).map_err(|error| format!("params: {error}"))?;
-    let session = SessionRef { id: asking.session.to_owned(), source: asking.source, challenge: None };
+    let (identity, id) = (asking.identity.clone(), asking.session.to_owned());
+    let session = SessionRef { identity, id, source: asking.source, challenge: None };
     let hash = sorted_ascii_hash(&payload);
     let unavailable = |_| "the gateway cannot record the request".to_owned();
     let mut open = OpenCall::admit(gateway, &session, asking.workflow_id, hash, Instant::now()).map_err(unavailable)?;

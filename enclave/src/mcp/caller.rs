@@ -1,16 +1,14 @@
 //! Who calls, in which session and workflow, and what of the parameters is forwarded.
 
-use std::borrow::Cow;
-use std::cell::OnceCell;
-
 use claim::names::check_id;
 use hyper::header::{HeaderMap, HeaderName};
+use std::borrow::Cow;
 
 use super::envelope::Problem;
 use super::era::Era;
 use super::members::{Members, push_received};
 use super::receipt::{META_PREFIX, Place, SEED_KEY};
-use super::{SESSION_HEADER, text_of};
+use super::{Post, SESSION_HEADER, text_of};
 use crate::error::Code;
 use crate::gateway::SessionRef;
 use crate::random;
@@ -33,14 +31,13 @@ impl Caller {
     pub(super) fn identify(
         params: &Members<'_>,
         meta: Option<&Members<'_>>,
-        headers: &HeaderMap,
-        connection: &OnceCell<String>,
+        post: &Post<'_>,
         era: Era,
     ) -> Result<Self, Problem> {
         let seed = inner(params, SEED_KEY)?;
-        let session = session(meta, seed.as_ref(), headers, connection, era)?;
+        let session = session(meta, seed.as_ref(), post, era)?;
         check_id(&session.id).map_err(|error| Problem::new(Code::InvalidParams, format!("session_id: {error}")))?;
-        let workflow_id = workflow(meta, seed.as_ref(), headers)?;
+        let workflow_id = workflow(meta, seed.as_ref(), post.headers)?;
         if !workflow_id.is_empty() {
             check_id(&workflow_id)
                 .map_err(|error| Problem::new(Code::InvalidParams, format!("workflow_id: {error}")))?;
@@ -53,10 +50,10 @@ impl Caller {
 fn session(
     meta: Option<&Members<'_>>,
     seed: Option<&Members<'_>>,
-    headers: &HeaderMap,
-    connection: &OnceCell<String>,
+    post: &Post<'_>,
     era: Era,
 ) -> Result<SessionRef, Problem> {
+    let Post { headers, connection, .. } = *post;
     let challenge = match (member(meta, "io.cmcp/challenge")?, member(seed, "challenge")?) {
         (Some(challenge), _) | (None, Some(challenge)) => {
             check_id(&challenge).map_err(|error| Problem::new(Code::InvalidParams, format!("challenge: {error}")))?;
@@ -64,7 +61,8 @@ fn session(
         }
         (None, None) => None,
     };
-    let named = |id: String, source: Source| Ok(SessionRef { id, source, challenge: challenge.clone() });
+    let identity = post.identity.clone();
+    let named = |id: String, source: Source| Ok(SessionRef { identity, id, source, challenge });
     if let Some(id) = member(meta, "io.cmcp/session_id")? {
         return named(id, Source::Meta);
     }
@@ -136,11 +134,15 @@ fn forward(params: &Members<'_>, meta: Option<&Members<'_>>) -> String {
 mod tests {
     use std::cell::OnceCell;
 
+    use bytes::Bytes;
     use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
-    use super::{Caller, inner};
+    use super::{Caller, Post, inner};
+    use crate::identity::tests::{access, config};
+    use crate::mcp::envelope::Problem;
     use crate::mcp::era::Era;
     use crate::mcp::members::Members;
+    use crate::mcp::outbox::Outbox;
     use crate::mcp::receipt::Place;
     use crate::session::Source;
 
@@ -152,7 +154,13 @@ mod tests {
         let params = Members::parse(params).unwrap();
         let meta = inner(&params, "_meta").ok().unwrap();
         let era = Era::of("tools/call", meta.as_ref(), &map);
-        Caller::identify(&params, meta.as_ref(), &map, &OnceCell::new(), era).ok().unwrap()
+        post(&map, |post| Caller::identify(&params, meta.as_ref(), post, era)).ok().unwrap()
+    }
+
+    fn post<T>(headers: &HeaderMap, with: impl FnOnce(&Post<'_>) -> Result<T, Problem>) -> Result<T, Problem> {
+        let identity = &access(&config("{}")).agent(headers).unwrap();
+        let (body, connection, outbox) = (&Bytes::new(), &OnceCell::new(), &Outbox::new(false));
+        with(&Post { identity, headers, body, arrived: std::time::Instant::now(), connection, outbox })
     }
 
     #[test]
@@ -191,7 +199,7 @@ mod tests {
             r#"{"_cmcp":{"workflow_id":"é"}}"#,
         ] {
             let params = Members::parse(params).unwrap();
-            let caller = Caller::identify(&params, None, &HeaderMap::new(), &OnceCell::new(), Era::Bare);
+            let caller = post(&HeaderMap::new(), |post| Caller::identify(&params, None, post, Era::Bare));
             assert!(caller.is_err(), "{params:?}");
         }
     }

@@ -12,8 +12,8 @@ use super::members::{Members, push_member, push_text};
 use super::open::OpenCall;
 use crate::catalog::Tool;
 use crate::gateway::Gateway;
+use crate::identity::Identity;
 use crate::inspect::{Seen, redact};
-use crate::labels::Labels;
 use crate::policy::Policy;
 use crate::session::Session;
 
@@ -120,7 +120,7 @@ pub(super) fn arguments(open: &mut OpenCall, asked: &Asked<'_>, tool: Option<&To
     let policy = open.session.policy.clone();
     let Some(inspection) = policy.inspection() else { return };
     let seen = inspection.see(asked.forward);
-    join(open, seen.labels);
+    open.bring(seen.labels);
     let violation = tool.and_then(|tool| inspection.arguments(tool, asked.payload, asked.forward.len()));
     let report = open.report();
     report.arguments.add(&Seen { injections: Vec::new(), ..seen });
@@ -133,7 +133,7 @@ pub(super) fn agent_answer(open: &mut OpenCall, answer: &str) {
     let policy = open.session.policy.clone();
     let Some(inspection) = policy.inspection() else { return };
     let seen = inspection.see(answer);
-    join(open, seen.labels);
+    open.bring(seen.labels);
     open.report().arguments.add(&Seen { injections: Vec::new(), ..seen });
 }
 
@@ -235,8 +235,8 @@ pub(super) fn may_notify(open: &OpenCall, message: &[u8]) -> bool {
 }
 
 /// Whether a notification outside a call may pass to the agent of a session, whose labels it joins.
-pub(super) fn may_pass(gateway: &Gateway, session: &str, message: &[u8]) -> bool {
-    let session = gateway.sessions.borrow().open(session);
+pub(super) fn may_pass(gateway: &Gateway, identity: &Identity, session: &str, message: &[u8]) -> bool {
+    let session = gateway.sessions.borrow().open(identity, session);
     let policy = session.as_ref().map_or_else(|| gateway.policy(), |session| session.policy.clone());
     passes(&policy, session.as_deref(), gateway.enforces(), message)
 }
@@ -249,8 +249,7 @@ fn passes(policy: &Policy, session: Option<&Session>, enforces: bool, message: &
         return false;
     }
     if let Some(session) = session {
-        let mut state = session.state.borrow_mut();
-        state.labels = state.labels.join(seen.labels);
+        session.join(seen.labels);
     }
     true
 }
@@ -264,13 +263,8 @@ fn see(open: &mut OpenCall, text: &str) -> Result<(), String> {
     if seen.denied {
         refuse(open, format!("looks like instructions to a model: {}", seen.injections.join(", ")))?;
     }
-    join(open, seen.labels);
+    open.bring(seen.labels);
     Ok(())
-}
-
-fn join(open: &OpenCall, labels: Labels) {
-    let mut state = open.session.state.borrow_mut();
-    state.labels = state.labels.join(labels);
 }
 
 fn apply(open: &mut OpenCall, text: &mut Cow<'_, str>, without: String) {

@@ -185,7 +185,8 @@ async fn acknowledge(listening: &Listening<'_>, heard: &mut mpsc::Receiver<Heard
 }
 
 fn may_pass(listening: &Listening<'_>, message: &[u8]) -> bool {
-    inspected::may_pass(listening.gateway, &listening.session.id, message)
+    let session = listening.session;
+    inspected::may_pass(listening.gateway, &session.identity, &session.id, message)
 }
 
 fn join(all: &mut BTreeMap<String, Json>, filter: &Json) {

@@ -55,10 +55,11 @@ use self::trace::Trace;
 use crate::error::Code;
 use crate::gateway::Gateway;
 use crate::http::{self, Body};
+use crate::identity::Identity;
 use crate::policy::ObjectKind;
 
 pub use self::agents::{end_session, stream};
-pub use self::refusal::refuse_request;
+pub use self::refusal::{refuse_caller, refuse_request};
 
 /// Header that names an MCP session.
 pub const SESSION_HEADER: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -69,6 +70,8 @@ pub const VERSIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024
 
 /// One POST, and the way back to whoever sent it.
 pub struct Post<'a> {
+    /// Who sent it.
+    pub identity: &'a Rc<Identity>,
     /// Its header fields.
     pub headers: &'a HeaderMap,
     /// Its body.
@@ -100,7 +103,7 @@ pub fn accepts_streams(headers: &HeaderMap) -> bool {
 pub async fn serve(gateway: &Rc<Gateway>, post: &Post<'_>) -> Response<Body> {
     match parse_message(post.body) {
         Ok(Message::Request(request)) => serve_request(gateway, post, &request).await,
-        Ok(Message::Response(response)) => match agent_of(gateway, post.headers) {
+        Ok(Message::Response(response)) => match agent_of(gateway, post) {
             Ok(Some(agent)) if Box::pin(ask::answered(gateway, &agent, &response)).await => {
                 http::empty(StatusCode::ACCEPTED)
             }
@@ -133,7 +136,7 @@ async fn serve_era(
     // The modern era has no sessions; a session id there says nothing.
     let agent = match era {
         Era::Modern => Ok(None),
-        Era::Legacy | Era::Bare => agent_of(gateway, post.headers),
+        Era::Legacy | Era::Bare => agent_of(gateway, post),
     };
     let agent = match agent {
         Ok(agent) => agent,
@@ -173,7 +176,7 @@ async fn answer(
     let Received { request, params, era, id, .. } = *received;
     match (request.method.as_ref(), era) {
         ("initialize", Era::Legacy | Era::Bare) => {
-            let (text, session) = Box::pin(hello::initialize(gateway, params)).await?;
+            let (text, session) = Box::pin(hello::initialize(gateway, post.identity, params)).await?;
             let mut response = result(id, &text);
             if let Ok(value) = HeaderValue::from_str(&session) {
                 response.headers_mut().insert(SESSION_HEADER, value);
@@ -189,7 +192,7 @@ async fn answer(
         // Boxed: a future is copied by each that awaits it, with room for everything that it will await.
         ("tools/call", _) => Box::pin(tools_call(gateway, post, received, agent)).await,
         ("subscriptions/listen", Era::Modern) => {
-            let caller = Caller::identify(params, received.meta, post.headers, post.connection, era)?;
+            let caller = Caller::identify(params, received.meta, post, era)?;
             let listening = Listening {
                 gateway,
                 id,
@@ -221,7 +224,7 @@ async fn tools_call(
     if let Some(tool) = gateway.catalog.tool(&tool).filter(|_| era == Era::Modern) {
         era::check_arguments(tool, &arguments, post.headers)?;
     }
-    let caller = Caller::identify(params, meta, post.headers, post.connection, era)?;
+    let caller = Caller::identify(params, meta, post, era)?;
     let trace = Trace::of(post.headers);
     let asked = Asked {
         id,
@@ -254,7 +257,7 @@ async fn other_call(
     let Received { params, meta, era, id, .. } = *received;
     let payload = Method::payload(params)?;
     let name = method.mirrored(params);
-    let caller = Caller::identify(params, meta, post.headers, post.connection, era)?;
+    let caller = Caller::identify(params, meta, post, era)?;
     let trace = Trace::of(post.headers);
     let asked = Asked {
         id,

@@ -44,6 +44,10 @@ pub(super) struct OpenCall {
     request_hash: Digest,
     arrived: Instant,
     before: Labels,
+    /// What it brought to the session, and brings again with its answer.
+    brings: Labels,
+    /// How often the session's labels had been cleared when it began.
+    resets: u64,
     rule: String,
     decision: Option<Decision>,
     notes: Vec<(&'static str, Json)>,
@@ -76,7 +80,7 @@ impl OpenCall {
         let call_id = random::uuid().map_err(|_| Code::Internal)?;
         let session = gateway.session(session)?;
         session.enter();
-        let before = session.state.borrow().labels;
+        let (before, resets) = (session.labels(), session.resets());
         Ok(Self {
             gateway: gateway.clone(),
             session,
@@ -92,6 +96,8 @@ impl OpenCall {
             request_hash,
             arrived,
             before,
+            brings: Labels::PUBLIC,
+            resets,
             rule: String::new(),
             decision: None,
             notes: Vec::new(),
@@ -132,6 +138,12 @@ impl OpenCall {
         self.about.labels(&self.gateway.catalog).max()
     }
 
+    /// The session holds these labels from now on, and when the call ends.
+    pub(super) fn bring(&mut self, labels: Labels) {
+        self.brings = self.brings.join(labels);
+        self.session.join(labels);
+    }
+
     /// Asks the policy, about a tool call with its arguments, and, if the call goes on, joins its labels in the same step: of two first calls at once, only one
     /// sees `public`.
     ///
@@ -146,8 +158,7 @@ impl OpenCall {
             Code::ArgumentsRefused.name().clone_into(&mut self.rule);
         }
         if decision == Decision::Allow || self.mode() != Enforcement::Enforcing {
-            let mut state = self.session.state.borrow_mut();
-            state.labels = state.labels.join(self.about.labels(&self.gateway.catalog));
+            self.bring(self.about.labels(&self.gateway.catalog));
         }
         self.would_have_denied = decision != Decision::Allow;
         if self.would_have_denied && self.mode() != Enforcement::Silent {
@@ -175,7 +186,8 @@ impl OpenCall {
     }
 
     fn verdict(&self, about: &About, arguments: Option<&Json>) -> Option<Verdict> {
-        let gateway = &self.gateway;
+        let (gateway, identity) = (&self.gateway, &self.session.identity);
+        let labels = self.session.labels();
         let state = self.session.state.borrow();
         let object = match about {
             About::Unknown => return None,
@@ -189,10 +201,10 @@ impl OpenCall {
             arguments,
             session_id: &self.session.id,
             workflow_id: &self.workflow_id,
-            subject: None,
-            issuer: None,
-            groups: &[],
-            labels: state.labels,
+            subject: identity.subject(),
+            issuer: identity.issuer(),
+            groups: identity.groups(),
+            labels,
             call_count: state.summary.total,
             domains_touched: state.summary.domains,
             egress: false,
@@ -308,9 +320,19 @@ impl OpenCall {
         }
     }
 
+    /// What the session holds at the end of the call. What the call brings, it brings even if the labels were cleared meanwhile; then
+    /// the entry tells of the labels since.
+    fn settle(&mut self) -> Labels {
+        if self.resets != self.session.resets() {
+            self.note("sensitivity_before_reset", Json::from(self.before.max().as_str()));
+            self.before = self.session.labels();
+        }
+        self.session.join(self.brings)
+    }
+
     /// The one terminal entry.
     fn end(&mut self, outcome: Outcome, end: &End) -> Result<(Digest, Ticket), Refusal> {
-        let after = self.session.state.borrow().labels.max().as_str();
+        let after = self.settle().max().as_str();
         let gateway = self.gateway.clone();
         let tool = self.about.tool(&gateway.catalog);
         let mut detail = self.about.detail();

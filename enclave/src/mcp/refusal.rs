@@ -10,6 +10,7 @@ use super::receipt::{self, Place};
 use crate::error::Code;
 use crate::gateway::Gateway;
 use crate::http::{self, Body};
+use crate::identity::Denied;
 
 /// A request that was not admitted.
 pub(super) fn refuse(problem: &Problem, id: Option<&RawValue>) -> Response<Body> {
@@ -28,6 +29,11 @@ pub(super) fn refuse(problem: &Problem, id: Option<&RawValue>) -> Response<Body>
 /// A request whose body was not read.
 pub fn refuse_request(code: Code) -> Response<Body> {
     refuse(&Problem::new(code, "nothing was forwarded"), None)
+}
+
+/// A caller that was turned away.
+pub fn refuse_caller(denied: Denied) -> Response<Body> {
+    http::challenged(denied, refuse(&Problem::new(denied.code(), denied.detail()), None))
 }
 
 /// A call that was refused. MCP clients get HTTP 200: some drop the whole session on any other status.

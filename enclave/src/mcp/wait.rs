@@ -196,6 +196,7 @@ pub(super) fn asking<'a>(open: &'a OpenCall, asked: &'a Asked<'_>, patience: &Pa
         gateway: &open.gateway,
         agent: asked.agent,
         outbox: asked.outbox,
+        identity: &open.session.identity,
         session: &open.session.id,
         source: asked.session.source,
         workflow_id: asked.workflow_id,

@@ -14,6 +14,7 @@ use crate::claims;
 use crate::error::Code;
 use crate::gateway::Gateway;
 use crate::http::{self, Body, BodyError};
+use crate::identity::{Caller, Denied, Identity};
 use crate::mcp::era::Era;
 use crate::mcp::members::{Members, push_string};
 use crate::mcp::outbox::Outbox;
@@ -49,7 +50,10 @@ pub(super) async fn serve(
     }
     let path = request.uri().path().to_owned();
     if path == "/mcp" {
-        return mcp_endpoint(gateway, connection, request, arrived, outbox).await;
+        return match gateway.access.agent(request.headers()) {
+            Ok(identity) => mcp_endpoint(gateway, connection, identity, request, arrived, outbox).await,
+            Err(denied) => mcp::refuse_caller(denied),
+        };
     }
     let query = request.uri().query().unwrap_or_default().to_owned();
     let (method, wanted) = (request.method().clone(), route(&path));
@@ -60,25 +64,78 @@ pub(super) async fn serve(
     let answer = match route {
         Route::Health => Ok(http::json(StatusCode::OK, r#"{"status":"ok"}"#)),
         Route::Ready => ready(&gateway),
-        Route::Tools => tools(&gateway),
-        Route::Claim(id) => Box::pin(claim(&gateway, id)).await,
-        Route::Close(id) => Box::pin(close(&gateway, id)).await,
-        Route::Record(id) => Box::pin(record(&gateway, id, &query)).await,
-        Route::Export => Box::pin(export(&gateway, &query)).await,
         Route::Attestation => attestation(&gateway, &query),
+        Route::Private(route) => match gateway.access.caller(request.headers()) {
+            Ok(caller) => Box::pin(private(&gateway, &Asking { caller, query: &query }, route)).await,
+            Err(denied) => return turn_away(denied),
+        },
     };
     answer.unwrap_or_else(|(code, detail)| refuse(code, detail.as_deref()))
+}
+
+/// What concerns an agent or the operator alone.
+async fn private(gateway: &Rc<Gateway>, asking: &Asking<'_>, route: Private<'_>) -> Answer {
+    match route {
+        Private::Tools => tools(gateway),
+        Private::Claim(id) => claim(gateway, asking.find(gateway, id)?).await,
+        Private::Close(id) => close(gateway, asking.find(gateway, id)?).await,
+        Private::Record(id) => record(gateway, asking, id).await,
+        Private::Export => export(gateway, asking).await,
+    }
+}
+
+/// Who asks, and the query.
+struct Asking<'a> {
+    caller: Caller,
+    query: &'a str,
+}
+
+impl Asking<'_> {
+    /// The session of this id: an agent's own, or for the operator anybody's.
+    fn find(&self, gateway: &Gateway, id: &str) -> Result<Find, Refused> {
+        let unknown = || (Code::SessionUnknown, None);
+        let sessions = gateway.sessions.borrow();
+        if let Some(identity) = self.identity(gateway)? {
+            return sessions.find(&identity, id).ok_or_else(unknown);
+        }
+        let mut found = sessions.find_all(id);
+        match (found.pop(), found.is_empty()) {
+            (Some(only), true) => Ok(only),
+            (None, _) => Err(unknown()),
+            (Some(_), false) => {
+                let detail = "several identities have a session of this id; add identity=SUBJECT to the query";
+                Err((Code::InvalidQuery, Some(detail.to_owned())))
+            }
+        }
+    }
+
+    /// Whose sessions are meant; anybody's if the operator names none.
+    fn identity(&self, gateway: &Gateway) -> Result<Option<Rc<Identity>>, Refused> {
+        match (&self.caller, parameter(self.query, "identity")) {
+            (Caller::Agent(identity), _) => Ok(Some(identity.clone())),
+            (Caller::Operator, None) => Ok(None),
+            (Caller::Operator, Some(subject)) => {
+                let subject = decoded(subject);
+                let named = gateway.access.identity(&subject).map(Some);
+                named.ok_or_else(|| (Code::InvalidQuery, Some(format!("identity: {subject:?} is not in auth.tokens"))))
+            }
+        }
+    }
 }
 
 enum Route<'a> {
     Health,
     Ready,
+    Attestation,
+    Private(Private<'a>),
+}
+
+enum Private<'a> {
     Tools,
     Claim(&'a str),
     Close(&'a str),
     Record(&'a str),
     Export,
-    Attestation,
 }
 
 fn route(path: &str) -> Option<(Method, Route<'_>)> {
@@ -86,17 +143,27 @@ fn route(path: &str) -> Option<(Method, Route<'_>)> {
     Some(match parts.as_slice() {
         ["health"] => (Method::GET, Route::Health),
         ["readyz"] => (Method::GET, Route::Ready),
-        ["tools", "list"] => (Method::GET, Route::Tools),
-        ["session", id, "claim"] | ["sessions", id, "trace-claim"] => (Method::GET, Route::Claim(id)),
-        ["sessions", id, "close"] => (Method::POST, Route::Close(id)),
-        ["session", id, "trust-record"] => (Method::GET, Route::Record(id)),
-        ["audit", "export"] => (Method::GET, Route::Export),
         ["attestation"] => (Method::GET, Route::Attestation),
+        private => {
+            let (method, private) = private_route(private)?;
+            (method, Route::Private(private))
+        }
+    })
+}
+
+fn private_route<'a>(parts: &[&'a str]) -> Option<(Method, Private<'a>)> {
+    Some(match *parts {
+        ["tools", "list"] => (Method::GET, Private::Tools),
+        ["session", id, "claim"] | ["sessions", id, "trace-claim"] => (Method::GET, Private::Claim(id)),
+        ["sessions", id, "close"] => (Method::POST, Private::Close(id)),
+        ["session", id, "trust-record"] => (Method::GET, Private::Record(id)),
+        ["audit", "export"] => (Method::GET, Private::Export),
         _ => return None,
     })
 }
 
-type Answer = Result<Response<Body>, (Code, Option<String>)>;
+type Refused = (Code, Option<String>);
+type Answer = Result<Response<Body>, Refused>;
 
 fn ready(gateway: &Gateway) -> Answer {
     if gateway.stopping.get() {
@@ -115,20 +182,16 @@ fn tools(gateway: &Gateway) -> Answer {
     Ok(http::json(StatusCode::OK, list))
 }
 
-fn find(gateway: &Gateway, id: &str) -> Result<Find, (Code, Option<String>)> {
-    gateway.sessions.borrow().find(id).ok_or((Code::SessionUnknown, None))
-}
-
-async fn claim(gateway: &Gateway, id: &str) -> Answer {
-    let bytes = match find(gateway, id)? {
+async fn claim(gateway: &Gateway, found: Find) -> Answer {
+    let bytes = match found {
         Find::Open(session) => claims::issue(gateway, &session).await.map(|(bytes, _)| bytes),
         Find::Closed(closed) => crate::recall::claim(gateway, closed.number, &closed.claim).await,
     };
     Ok(http::json(StatusCode::OK, bytes.map_err(|code| (code, None))?))
 }
 
-async fn close(gateway: &Rc<Gateway>, id: &str) -> Answer {
-    let bytes = match find(gateway, id)? {
+async fn close(gateway: &Rc<Gateway>, found: Find) -> Answer {
+    let bytes = match found {
         Find::Open(session) => claims::close(gateway, &session, "closed by request").await,
         // Asked again after a lost answer: the same claim.
         Find::Closed(closed) => crate::recall::claim(gateway, closed.number, &closed.claim).await,
@@ -136,20 +199,20 @@ async fn close(gateway: &Rc<Gateway>, id: &str) -> Answer {
     Ok(http::json(StatusCode::OK, bytes.map_err(|code| (code, None))?))
 }
 
-async fn record(gateway: &Gateway, id: &str, query: &str) -> Answer {
-    let nonce = parameter(query, "nonce");
+async fn record(gateway: &Gateway, asking: &Asking<'_>, id: &str) -> Answer {
+    let nonce = parameter(asking.query, "nonce");
     if let Some(nonce) = nonce {
         claims::check_nonce(nonce).map_err(|text| (Code::InvalidQuery, Some(text)))?;
     }
-    let found = find(gateway, id)?;
+    let found = asking.find(gateway, id)?;
     let record = claims::trust_record(gateway, &found, nonce).await.map_err(|code| (code, None))?;
     Ok(http::json(StatusCode::OK, record))
 }
 
-async fn export(gateway: &Rc<Gateway>, query: &str) -> Answer {
-    let id = parameter(query, "session_id")
+async fn export(gateway: &Rc<Gateway>, asking: &Asking<'_>) -> Answer {
+    let id = parameter(asking.query, "session_id")
         .ok_or_else(|| (Code::InvalidQuery, Some("session_id is missing: /audit/export?session_id=ID".to_owned())))?;
-    let found = find(gateway, id)?;
+    let found = asking.find(gateway, id)?;
     claims::export(gateway, &found).await.map_err(|code| (code, None))
 }
 
@@ -165,9 +228,24 @@ fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
     query.split('&').find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name).map(|(_, value)| value))
 }
 
+/// A value without percent-encoding: subjects have characters that some clients encode. What is no encoding stays.
+fn decoded(value: &str) -> String {
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let hex = tail.get(..2).filter(|digits| *first == b'%' && digits.iter().all(u8::is_ascii_hexdigit));
+        let hex = hex.and_then(|digits| std::str::from_utf8(digits).ok());
+        let byte = hex.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(byte.unwrap_or(*first));
+        rest = tail.get(if byte.is_some() { 2.. } else { 0.. }).unwrap_or_default();
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 async fn mcp_endpoint(
     gateway: Rc<Gateway>,
     connection: Rc<Connection>,
+    identity: Rc<Identity>,
     request: Request<Incoming>,
     arrived: Instant,
     outbox: Rc<Outbox>,
@@ -175,8 +253,10 @@ async fn mcp_endpoint(
     let (head, body) = request.into_parts();
     match head.method {
         Method::POST => {}
-        Method::DELETE => return Box::pin(mcp::end_session(&gateway, &head.headers)).await,
-        Method::GET if head.headers.contains_key(mcp::SESSION_HEADER) => return mcp::stream(&gateway, &head.headers),
+        Method::DELETE => return Box::pin(mcp::end_session(&gateway, &identity, &head.headers)).await,
+        Method::GET if head.headers.contains_key(mcp::SESSION_HEADER) => {
+            return mcp::stream(&gateway, &identity, &head.headers);
+        }
         _ => return not_allowed("POST, DELETE"),
     }
     let limits = &gateway.config.limits;
@@ -190,7 +270,7 @@ async fn mcp_endpoint(
             Err(_) => return mcp::refuse_request(Code::SlowRequest),
         };
     let connection = &connection.session_id;
-    let post = Post { headers: &head.headers, body: &bytes, arrived, connection, outbox: &outbox };
+    let post = Post { identity: &identity, headers: &head.headers, body: &bytes, arrived, connection, outbox: &outbox };
     mcp::serve(&gateway, &post).await
 }
 
@@ -214,6 +294,11 @@ fn not_allowed(allowed: &str) -> Response<Body> {
     response
 }
 
+/// The refusal of a caller outside JSON-RPC.
+fn turn_away(denied: Denied) -> Response<Body> {
+    http::challenged(denied, refuse(denied.code(), Some(denied.detail())))
+}
+
 /// A refusal outside JSON-RPC.
 fn refuse(code: Code, detail: Option<&str>) -> Response<Body> {
     let mut message = String::new();
@@ -229,7 +314,7 @@ fn refuse(code: Code, detail: Option<&str>) -> Response<Body> {
 mod tests {
     use hyper::header::{HeaderMap, HeaderValue, ORIGIN};
 
-    use super::{ENDPOINTS, parameter, route, same_origin};
+    use super::{ENDPOINTS, decoded, parameter, route, same_origin};
 
     #[test]
     fn every_documented_endpoint_is_routed() {
@@ -267,5 +352,7 @@ mod tests {
     fn parameters_are_found_by_name() {
         assert_eq!(parameter("a=1&nonce=xyz&b", "nonce"), Some("xyz"));
         assert_eq!(parameter("xnonce=1", "nonce"), None);
+        assert_eq!(decoded("spiffe%3A%2f%2Fbank/a"), "spiffe://bank/a");
+        assert_eq!(decoded("a%+1%4%"), "a%+1%4%");
     }
 }

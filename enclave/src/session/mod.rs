@@ -10,13 +10,14 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use claim::Digest;
-use claim::entry::{Chain, Draft, SealedEntry};
+use claim::entry::{Chain, Draft, EntryType, SealedEntry};
 use tokio::sync::Notify;
 
 pub use self::summary::{Boundary, Outcome, Summary};
 pub use self::table::{Closed, Find, Sessions};
 use crate::audit::Ticket;
-use crate::labels::Labels;
+use crate::identity::Identity;
+use crate::labels::{Label, Labels};
 use crate::mcp::agent::Agent;
 use crate::mcp::rounds::Rounds;
 use crate::policy::Policy;
@@ -53,6 +54,8 @@ impl Source {
 pub struct Session {
     /// Number in this boot, from 1; never used twice.
     pub number: u64,
+    /// Whose it is.
+    pub identity: Rc<Identity>,
     /// The id that the caller knows.
     pub id: String,
     /// The policy bundle that decides, from its first entry to its last.
@@ -63,6 +66,8 @@ pub struct Session {
     pub state: RefCell<State>,
     /// Calls that are between their decision and their terminal entry.
     in_flight: Cell<u32>,
+    /// How often its labels were cleared.
+    resets: Cell<u64>,
     quiet: Notify,
 }
 
@@ -70,8 +75,8 @@ pub struct Session {
 pub struct State {
     /// The session chain's ends and length.
     pub chain: Chain,
-    /// Labels that the session holds.
-    pub labels: Labels,
+    labels: Labels,
+    shown: Labels,
     /// Totals for the claim.
     pub summary: Summary,
     /// Calls that want input.
@@ -107,10 +112,11 @@ pub struct Issued {
 
 impl Session {
     /// A session without entries.
-    pub fn new(number: u64, id: String, policy: Rc<Policy>) -> Self {
+    pub fn new(number: u64, identity: Rc<Identity>, id: String, policy: Rc<Policy>) -> Self {
         let state = State {
             chain: Chain::default(),
             labels: Labels::PUBLIC,
+            shown: Labels::PUBLIC,
             summary: Summary::default(),
             rounds: Rounds::default(),
             first_batch: None,
@@ -123,13 +129,41 @@ impl Session {
         };
         Self {
             number,
+            identity,
             id,
             policy,
             agent: OnceCell::new(),
             state: RefCell::new(state),
             in_flight: Cell::new(0),
+            resets: Cell::new(0),
             quiet: Notify::new(),
         }
+    }
+
+    /// The labels that it holds: its own, and those of its identity as they are now.
+    pub fn labels(&self) -> Labels {
+        let mut state = self.state.borrow_mut();
+        state.labels = state.labels.join(self.identity.labels());
+        state.labels
+    }
+
+    /// It holds these labels too, and so does its identity; all that it holds.
+    pub fn join(&self, labels: Labels) -> Labels {
+        self.identity.join(labels);
+        let mut state = self.state.borrow_mut();
+        state.labels = state.labels.join(labels);
+        state.labels
+    }
+
+    /// Forgets its own labels, on record ([`crate::reset`]).
+    pub fn clear(&self) {
+        self.state.borrow_mut().labels = Labels::PUBLIC;
+        self.resets.set(self.resets.get().saturating_add(1));
+    }
+
+    /// How often its labels were cleared: a call that sees this change was under way meanwhile.
+    pub fn resets(&self) -> u64 {
+        self.resets.get()
     }
 
     /// A call begins.
@@ -163,8 +197,23 @@ impl Session {
 }
 
 impl State {
+    /// Labels that the session brought to itself, or has seen its identity hold; [`Session::labels`] may know of more.
+    pub fn held(&self) -> Labels {
+        self.labels
+    }
+
+    /// Labels that stand for those of its entries since the last reset: a claim speaks of what its chain shows, not of calls that
+    /// have no entry yet.
+    pub fn shown(&self) -> Labels {
+        self.shown
+    }
+
     /// Adds an entry to the chain.
     pub fn seal(&mut self, draft: &Draft<'_>) -> SealedEntry {
+        let before = draft.session_sensitivity_before.filter(|_| draft.entry_type != EntryType::SessionReset);
+        let named = [before, draft.session_sensitivity_after].into_iter().flatten().filter_map(Label::parse);
+        let earlier = if draft.entry_type == EntryType::SessionReset { Labels::PUBLIC } else { self.shown };
+        self.shown = named.collect::<Labels>().join(earlier);
         self.chain.seal(draft)
     }
 

@@ -11,7 +11,7 @@ use ureq::http::{Response, StatusCode, Uri, header};
 use ureq::{Agent, Body};
 
 use super::message::{self, Head, one_line};
-use super::{LONGEST, Line, events};
+use super::{LONGEST, Line, Token, events};
 
 /// For the gateway to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,6 +36,7 @@ pub enum UrlError {
 pub struct Gateway {
     agent: Agent,
     url: String,
+    token: Option<Token>,
     session: Mutex<Session>,
     /// Held while a lost session is renewed, so that only one is opened.
     renewal: Mutex<()>,
@@ -52,11 +53,11 @@ struct Session {
 }
 
 impl Gateway {
-    /// The gateway at a URL, with or without the path `/mcp`. Nothing is sent yet.
+    /// The gateway at a URL, with or without the path `/mcp`, and what shows it who calls. Nothing is sent yet.
     ///
     /// # Errors
     /// See [`UrlError`].
-    pub fn new(url: &str) -> Result<Self, UrlError> {
+    pub fn new(url: &str, token: Option<Token>) -> Result<Self, UrlError> {
         let malformed = || UrlError::Malformed(url.to_owned());
         let parsed: Uri = url.parse().map_err(|_| malformed())?;
         let authority = parsed.authority().ok_or_else(malformed)?;
@@ -73,6 +74,7 @@ impl Gateway {
         Ok(Self {
             agent: config.build().into(),
             url: format!("http://{authority}{path}"),
+            token,
             session: Mutex::default(),
             renewal: Mutex::default(),
         })
@@ -117,7 +119,11 @@ impl Gateway {
     pub(super) fn end_session(&self) {
         let session = lock(&self.session).clone();
         if let Some(id) = &session.id {
-            let _ = self.agent.delete(&self.url).header("Mcp-Session-Id", id).call();
+            let mut request = self.agent.delete(&self.url).header("Mcp-Session-Id", id);
+            if let Some(token) = &self.token {
+                request = request.header(header::AUTHORIZATION, token.header());
+            }
+            let _ = request.call();
         }
     }
 
@@ -151,6 +157,9 @@ impl Gateway {
             .post(&self.url)
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, "application/json, text/event-stream");
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, token.header());
+        }
         if let Some(id) = &session.id {
             request = request.header("Mcp-Session-Id", id);
         }

@@ -6,6 +6,7 @@
 mod events;
 mod gateway;
 mod message;
+mod token;
 
 use std::io::{self, BufRead, Read, Write};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -16,6 +17,7 @@ use serde_json::value::RawValue;
 
 pub use self::gateway::{Gateway, UrlError};
 use self::message::Head;
+pub use self::token::{Token, TokenError};
 
 /// Requests under way at once; more wait. Notifications, a cancellation among them, do not queue behind requests.
 const REQUESTS: usize = 16;

@@ -42,6 +42,9 @@ pub struct SessionStart {
     /// Who chose the session's id: the gateway, or the caller by its own word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id_source: Option<String>,
+    /// Whose session it is, if the caller was authenticated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
     /// [`crate::key::PublicKey::key_id`] of the key that signed the policy bundle, if a signature was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_signed_by: Option<Digest>,
@@ -54,6 +57,16 @@ pub struct SessionStart {
     /// What the caller asked to be bound, base64url.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub challenge: Option<String>,
+}
+
+/// An authenticated caller.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// Its name.
+    pub subject: String,
+    /// Who vouches for it; empty if nobody says.
+    pub issuer: String,
 }
 
 impl SessionStart {

@@ -10,7 +10,7 @@ mod reader;
 mod terms;
 
 pub use chain::{Chain, Draft, SealedEntry};
-pub use detail::{Durability, SessionStart};
+pub use detail::{Durability, Identity, SessionStart};
 pub use reader::{Entry, EntryError, LinkError, entry_hash, verify_link};
 pub use terms::{EntryType, PolicyDecision};
 

@@ -189,6 +189,7 @@ fn start_detail(boot: &BootRecord) -> SessionStart {
         time_source: boot.time_source.clone(),
         session_number: 1,
         session_id_source: None,
+        identity: None,
         policy_signed_by: None,
         controls_epoch: None,
         controls_hash: None,

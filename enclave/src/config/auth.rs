@@ -1,0 +1,201 @@
+//! `auth`: who may call; `sensitivity`: how far labels reach.
+
+use std::collections::BTreeMap;
+
+use claim::Digest;
+use serde::{Deserialize, Deserializer};
+use wire::{BootRefusal, Document, RefusalCode};
+
+use super::operator::Operator;
+use crate::document::refusal;
+
+/// Modes of other builds, so that the refusal can say so.
+pub(super) const OTHER_MODES: [&str; 2] = ["jwt", "mtls"];
+/// Tokens of one configuration: each is compared with every request's.
+const MAX_TOKENS: usize = 1000;
+/// Longest subject, issuer or group in bytes.
+const LONGEST_NAME: usize = 128;
+/// Groups of one subject.
+const MAX_GROUPS: usize = 64;
+/// The principal's id of callers without a name.
+const ANONYMOUS: &str = "anonymous";
+
+/// Who may call.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// How callers say who they are.
+    pub mode: AuthMode,
+    /// The agents of mode `bearer`, at most 1000.
+    #[cfg_attr(test, schemars(length(max = 1000)))]
+    pub tokens: Vec<Token>,
+}
+
+/// `auth.mode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum AuthMode {
+    /// They do not: everybody is `anonymous`. Dev mode only.
+    #[default]
+    None,
+    /// `Authorization: Bearer TOKEN`.
+    Bearer,
+}
+
+/// An agent, and the token that shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Token {
+    /// Its name, unique: the principal's id in policies. 1 to 128 letters, digits and `._:@/+~-`.
+    pub subject: String,
+    /// Who vouches for it: `principal.issuer` in policies.
+    #[serde(default)]
+    pub issuer: String,
+    /// `principal.groups` in policies.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// SHA-256 of the token: `sha256:` and 64 lower-case digits.
+    pub token_sha256: TokenHash,
+}
+
+/// Labels of sessions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct Sensitivity {
+    /// How far a label reaches; `identity` if `auth.mode` is not `none`, else `session`.
+    pub scope: Option<Scope>,
+}
+
+/// `sensitivity.scope`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// The session that it was joined in. Dev mode only: an agent sheds its labels by choosing a new session id.
+    Session,
+    /// All sessions of the identity, until an operator resets one.
+    Identity,
+}
+
+impl Scope {
+    /// The name in the configuration and in audit entries.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Identity => "identity",
+        }
+    }
+}
+
+/// SHA-256 of a token. Nothing if the text is none, which [`check`] refuses without repeating it: it may be the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenHash(Option<Digest>);
+
+impl TokenHash {
+    /// The digest; nothing only before the configuration has been checked.
+    pub fn digest(self) -> Option<Digest> {
+        self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for TokenHash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Self(Digest::parse_prefixed(&text).ok()))
+    }
+}
+
+#[cfg(test)]
+impl schemars::JsonSchema for TokenHash {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "TokenHash".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"})
+    }
+}
+
+/// Refuses names and tokens that could be mistaken for each other.
+pub(super) fn check(auth: &Auth, operator: &Operator) -> Result<(), BootRefusal> {
+    match (auth.mode, auth.tokens.len()) {
+        (AuthMode::None, 0) | (AuthMode::Bearer, 1..=MAX_TOKENS) => {}
+        (AuthMode::None, _) => return Err(invalid("auth.mode", "\"none\"", "bearer, because auth.tokens has tokens")),
+        (AuthMode::Bearer, 0) => {
+            let expected = "at least one {subject, token_sha256}";
+            return Err(refusal(RefusalCode::Missing, &Document::Config, "auth.tokens", "nothing", expected));
+        }
+        (AuthMode::Bearer, tokens) => {
+            return Err(invalid("auth.tokens", &tokens.to_string(), &format!("at most {MAX_TOKENS}")));
+        }
+    }
+    let mut seen = Seen::default();
+    for (index, token) in auth.tokens.iter().enumerate() {
+        let at = format!("auth.tokens[{index}]");
+        check_names(&at, token)?;
+        seen.subject(&at, &token.subject)?;
+        seen.token(&at, token.token_sha256)?;
+    }
+    operator.token_sha256.map_or(Ok(()), |hash| seen.token("operator", hash))
+}
+
+fn check_names(at: &str, token: &Token) -> Result<(), BootRefusal> {
+    let short = |text: &str| (1..=LONGEST_NAME).contains(&text.len());
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._:@/+~-".contains(&byte);
+    let printable = |text: &str| short(text) && text.bytes().all(|byte| (0x20..=0x7e).contains(&byte));
+    let subject = &token.subject;
+    if !short(subject) || !subject.bytes().all(plain) || subject == ANONYMOUS {
+        let expected =
+            format!("1 to {LONGEST_NAME} letters, digits and ._:@/+~-, and not {ANONYMOUS}, who has no token");
+        return Err(invalid(&format!("{at}.subject"), &format!("{subject:?}"), &expected));
+    }
+    let expected = format!("1 to {LONGEST_NAME} bytes of printable ASCII");
+    if !token.issuer.is_empty() && !printable(&token.issuer) {
+        return Err(invalid(&format!("{at}.issuer"), &format!("{:?}", token.issuer), &expected));
+    }
+    if token.groups.len() > MAX_GROUPS {
+        let found = token.groups.len().to_string();
+        return Err(invalid(&format!("{at}.groups"), &found, &format!("at most {MAX_GROUPS}")));
+    }
+    match token.groups.iter().position(|group| !printable(group)) {
+        Some(group) => {
+            let found = format!("{:?}", token.groups.get(group));
+            Err(invalid(&format!("{at}.groups[{group}]"), &found, &expected))
+        }
+        None => Ok(()),
+    }
+}
+
+/// What the configuration has named so far, and where.
+#[derive(Default)]
+struct Seen<'a> {
+    subjects: BTreeMap<&'a str, String>,
+    tokens: BTreeMap<Digest, String>,
+}
+
+impl<'a> Seen<'a> {
+    fn subject(&mut self, at: &str, subject: &'a str) -> Result<(), BootRefusal> {
+        let Some(other) = self.subjects.insert(subject, at.to_owned()) else { return Ok(()) };
+        let expected = format!("a subject of its own; {other} has this one");
+        let field = format!("{at}.subject");
+        Err(refusal(RefusalCode::Duplicate, &Document::Config, &field, &format!("{subject:?}"), &expected))
+    }
+
+    fn token(&mut self, at: &str, hash: TokenHash) -> Result<(), BootRefusal> {
+        let field = format!("{at}.token_sha256");
+        let Some(digest) = hash.digest() else {
+            let expected = "sha256: and the 64 lower-case digits of printf %s TOKEN | sha256sum";
+            return Err(invalid(&field, "something else, which is not repeated here", expected));
+        };
+        let Some(other) = self.tokens.insert(digest, at.to_owned()) else { return Ok(()) };
+        let expected = format!("a token of its own; {other} has this one");
+        Err(refusal(RefusalCode::Duplicate, &Document::Config, &field, &digest.prefixed(), &expected))
+    }
+}
+
+fn invalid(field: &str, found: &str, expected: &str) -> BootRefusal {
+    refusal(RefusalCode::InvalidValue, &Document::Config, field, found, expected)
+}
