@@ -106,6 +106,10 @@ codes! {
     StreamTaken = 30, "MCP_STREAM_TAKEN", 409, -32000, "session has an event stream already";
     /// The response would be an event stream, which the request does not accept.
     NotAcceptable = 31, "MCP_NOT_ACCEPTABLE", 406, -32000, "Accept must name text/event-stream";
+    /// The host found another file than the catalog pins in `entrypoint_digest`; the process was not used.
+    EntrypointMismatch = 32, "UPSTREAM_ENTRYPOINT_MISMATCH", 502, -32000, "tool server's entrypoint is not the one in the catalog";
+    /// The host runs as many processes of tool servers as its limits allow: close sessions, or give servers `process: shared`.
+    ProcessLimit = 33, "UPSTREAM_PROCESS_LIMIT", 503, -32000, "no room for another process of a tool server";
     /// The arguments are not those of the approved `input_schema`: see `error.data.detail`; the call was not forwarded.
     ArgumentsRefused = 36, "ARGUMENTS_REFUSED", 400, -32602, "arguments do not fit the tool's approved definition";
     /// The tool server's answer failed inspection and is withheld; the call has run. The audit entry says what was found.

@@ -24,6 +24,10 @@ pub const MAX_CHUNK_OVERHEAD: usize = 8 << 10;
 pub const MIN_READ: usize = 8 << 10;
 /// Room for a read, at most: more saves no further system calls worth counting.
 pub const MAX_READ: usize = 64 << 10;
+/// Messages that wait for a process to read them; then callers wait.
+pub const MAX_LINES: usize = 16;
+/// Bytes of messages before the answer that wait for one slow reader among those who share a process; more are left out.
+pub const MAX_HELD: usize = 256 << 10;
 /// How long the thread polls before it sleeps: longer than a near tool server or a disk's fdatasync takes.
 pub const POLL: Duration = Duration::from_micros(500);
 /// Calls that may wait at once while the thread polls.

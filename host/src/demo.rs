@@ -1,11 +1,11 @@
-//! `host demo-server`: a small MCP server over streamable HTTP, the tool server of the quickstart.
+//! `host demo-server`: a small MCP server over streamable HTTP or stdio, the tool server of the quickstart.
 //!
 //! It speaks the legacy era (2024-11-05 to 2025-11-25), answers with plain JSON, keeps no session and holds no secret.
 //! Its `salesforce.contacts` is defined by the quickstart's own catalog, so the two cannot drift apart. With a [`Script`] it is
 //! the tool server of any other catalog.
 
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, BufRead, Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -86,6 +86,25 @@ impl DemoServer {
                 // Out of file descriptors, most likely: wait for some to come free.
                 Err(_) => tokio::time::sleep(limits::ACCEPT_PAUSE).await,
             }
+        }
+    }
+}
+
+/// Serves standard input and output, a message a line, until the input ends; by a script, if there is one.
+///
+/// # Errors
+/// A stream that breaks.
+pub fn serve_stdio(script: Option<Script>) -> io::Result<()> {
+    let server = script.map_or_else(Server::new, Server::scripted);
+    let (mut input, mut output) = (io::stdin().lock(), io::stdout().lock());
+    loop {
+        let mut line = Vec::new();
+        if (&mut input).take(limits::DEMO_BODY as u64).read_until(b'\n', &mut line)? == 0 {
+            return Ok(());
+        }
+        if let Reply::Json { body, .. } = server.reply(&line) {
+            output.write_all(&[&body, &b"\n"[..]].concat())?;
+            output.flush()?;
         }
     }
 }

@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 use wire::{Blob, BootBundle, BootRefusal, Document, PolicyFile, StoreHead, Text};
 
-use crate::{limits, quickstart};
+use crate::report::sha256;
+use crate::{limits, processes, quickstart};
 
 mod catalog;
 mod config;
 mod policy;
 
-pub use catalog::{Catalog, Server, Tool};
+pub use catalog::{Catalog, Launch, Server, Tool};
 pub use config::Settings;
 
 /// One thing that is wrong with one document.
@@ -155,6 +156,40 @@ impl Documents {
             dev,
             store_head,
         }
+    }
+
+    /// Where processes of tool servers work: relative words of their commands are relative to the catalog.
+    pub fn folder(&self) -> PathBuf {
+        let folder = match &self.origin {
+            Origin::Files { catalog, .. } => catalog.parent().filter(|folder| !folder.as_os_str().is_empty()),
+            Origin::Quickstart => None,
+        };
+        folder.unwrap_or(Path::new(".")).to_owned()
+    }
+
+    /// What of the catalog's processes is not as the catalog has it, on this machine and at this moment.
+    pub fn unready(&self) -> Vec<Finding> {
+        let catalog = self.name(&Document::Catalog);
+        let finding = |launch: &Launch, field: &str, found: String, expected: String| {
+            let field = format!("[{}].server.{field}", launch.place);
+            Finding::new(Path::new(&catalog), Some(&field), found, expected)
+        };
+        let unready = |launch: &Launch| match processes::find(launch) {
+            Ok(found) if found.is_pinned => None,
+            Ok(found) => {
+                let (file, digest) = (found.entrypoint.display(), sha256(found.digest));
+                let expected =
+                    format!("{digest}, which {file} has here; calls will fail with UPSTREAM_ENTRYPOINT_MISMATCH");
+                Some(finding(launch, "entrypoint_digest", launch.entrypoint_digest.clone(), expected))
+            }
+            Err(error) => Some(finding(
+                launch,
+                "command",
+                error.to_string(),
+                "a program on the machine that runs the host".to_owned(),
+            )),
+        };
+        self.catalog.launches().filter_map(unready).collect()
     }
 
     /// The enclave's refusal in terms of the files it is about.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use wire::{BootReport, Counters, Enforcement, LogEvent, Provider, ReloadReport, StoreFailure};
 
-use crate::documents::{Catalog, Finding, Origin};
+use crate::documents::{Catalog, Documents, Finding, Origin};
 use crate::report::{Reporter, hex, sha256};
 use crate::{codes, limits};
 
@@ -42,11 +42,17 @@ pub fn loaded(reporter: Reporter, report: &BootReport) {
 }
 
 /// Where to read what the authors of the documents should reconsider.
-pub fn warnings(reporter: Reporter, report: &BootReport, origin: &Origin) {
-    let (Origin::Files { config, .. }, count @ 1..) = (origin, report.warnings.len()) else { return };
+pub fn warnings(reporter: Reporter, report: &BootReport, documents: &Documents) {
+    let warnings = all_warnings(report, documents);
+    let (Origin::Files { config, .. }, count @ 1..) = (&documents.origin, warnings.len()) else { return };
     let text = format!("warnings about the documents: {count}; see host check --config {}", config.display());
-    let warnings: Vec<_> = report.warnings.iter().map(|warning| warning.0.as_str()).collect();
     reporter.warn("warnings", &text, json!({ "warnings": warnings }));
+}
+
+/// The enclave's warnings about the documents, and the host's about the programs that they name.
+pub fn all_warnings(report: &BootReport, documents: &Documents) -> Vec<String> {
+    let unready = documents.unready().into_iter().map(|finding| finding.to_string());
+    report.warnings.iter().map(|warning| warning.0.clone()).chain(unready).collect()
 }
 
 /// What became of a policy bundle that was read again.

@@ -8,13 +8,14 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
-use wire::{EnclaveOpen, HostOpen, OpenAnswer, OpenRefusal};
+use wire::{EnclaveOpen, HostOpen, OpenAnswer, OpenRefusal, Text};
 
-use crate::documents::Server;
+use crate::documents::{Launch, Server};
 use crate::events::Log;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::polling::Polling;
+use crate::processes::Processes;
 use crate::relay::relay;
 use crate::report::Reporter;
 use crate::store::disk::Disk;
@@ -42,6 +43,7 @@ pub struct Gateway<T, D: Disk> {
     transport: Arc<T>,
     store: Arc<Store<D>>,
     servers: BTreeSet<Server>,
+    processes: Arc<Processes>,
     connections: Arc<Semaphore>,
     dials: Arc<Semaphore>,
     recalls: Arc<Semaphore>,
@@ -51,11 +53,12 @@ pub struct Gateway<T, D: Disk> {
 }
 
 impl<T: Transport, D: Disk> Gateway<T, D> {
-    /// Serves this transport's enclave with this store; dials these servers and no other.
+    /// Serves this transport's enclave with this store; dials these servers and no other, and starts these processes.
     pub fn new(
         transport: Arc<T>,
         store: Arc<Store<D>>,
         servers: BTreeSet<Server>,
+        processes: Arc<Processes>,
         metrics: Arc<Metrics>,
         reporter: Reporter,
     ) -> Self {
@@ -64,6 +67,7 @@ impl<T: Transport, D: Disk> Gateway<T, D> {
             transport,
             store,
             servers,
+            processes,
             polling: Polling::new(Arc::clone(&connections)).into(),
             connections,
             dials: Semaphore::new(limits::DIALS).into(),
@@ -128,6 +132,12 @@ impl<T: Transport, D: Disk> Gateway<T, D> {
             EnclaveOpen::Dial { host, port } => {
                 // On its own: nobody waits for a tool server when the enclave has ended.
                 tokio::spawn(self.dial(stream, Server::new(&host.0, port)));
+            }
+            EnclaveOpen::Spawn { tool, command, env, entrypoint } => {
+                let texts = |texts: Vec<Text>| texts.into_iter().map(|text| text.0).collect();
+                let entrypoint = entrypoint.map(|text| text.0);
+                let wanted = Launch { command: texts(command), env: texts(env), entrypoint, ..Launch::default() };
+                tokio::spawn(Arc::clone(&self.processes).serve(stream, wanted, tool));
             }
             EnclaveOpen::Records { boot_id, next } => self.records(stream, boot_id, next).await,
             EnclaveOpen::Recall { boot_id, first, last, session } => {

@@ -95,7 +95,8 @@ mod tests {
             "required": ["a", "b", "c"],
             "properties": { "a": { "type": "integer" }, "b": { "enum": ["x'y"] } },
         });
-        let request = call_request(&Tool { name: "t".into(), input_schema: schema }).replace(r"'\''", "'");
+        let request =
+            call_request(&Tool { name: "t".into(), input_schema: schema, launch: None }).replace(r"'\''", "'");
         let request: Value = serde_json::from_str(&request).unwrap();
         assert_eq!(request["params"]["arguments"], json!({ "a": 1, "b": "x'y", "c": "example" }));
         assert_eq!(request["params"]["_cmcp"]["session_id"], SESSION);

@@ -1,4 +1,4 @@
-//! The untrusted daemon: it listens, dials, relays, stores and restarts.
+//! The untrusted daemon: it listens, dials, spawns, relays, stores and restarts.
 //!
 //! It holds no key, decides nothing and is believed in nothing. What it must not be able to do is the enclave's business;
 //! what it should do well is here.
@@ -15,6 +15,7 @@ pub mod hints;
 pub mod limits;
 pub mod metrics;
 pub mod polling;
+pub mod processes;
 pub mod quickstart;
 pub mod relay;
 pub mod report;

@@ -6,6 +6,14 @@ use std::time::Duration;
 pub const CONNECTIONS: usize = 4096;
 /// Connections to tool servers at once.
 pub const DIALS: usize = 4096;
+/// Processes of tool servers at once; each costs three file descriptors here, and as much memory as it likes.
+pub const PROCESSES: usize = 256;
+/// For a process to end after its input was closed, and again after SIGTERM.
+pub const PROCESS_GRACE: Duration = Duration::from_secs(2);
+/// A process that ended by itself before this age died young: the next one of its server waits.
+pub const PROCESS_YOUNG: Duration = Duration::from_secs(10);
+/// Bytes that are shown of one line that a process writes to its standard error.
+pub const STDERR_LINE: usize = 2 << 10;
 /// Recalls at once; each is a thread.
 pub const RECALLS: usize = 16;
 /// Bytes moved by one read; one buffer for all connections.

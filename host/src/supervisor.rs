@@ -21,6 +21,7 @@ use crate::enclave::{Enclave, StartError};
 use crate::events::Log;
 use crate::gateway::{Callbacks, Gateway};
 use crate::metrics::Metrics;
+use crate::processes::Processes;
 use crate::report::{Reporter, unix_ms};
 use crate::store::Store;
 use crate::store::disk::Folder;
@@ -61,6 +62,8 @@ pub struct Supervisor {
     pub program: PathBuf,
     /// Whether to ask for dev mode.
     pub dev: bool,
+    /// Tool servers that are processes.
+    pub processes: Arc<Processes>,
     /// What happens, in numbers.
     pub metrics: Arc<Metrics>,
     /// Where to report.
@@ -89,7 +92,14 @@ impl Supervisor {
     ///
     /// # Errors
     /// The first start failed, the documents are refused, or the stop was not in order.
-    pub async fn run(mut self) -> Result<(), SuperviseError> {
+    pub async fn run(self) -> Result<(), SuperviseError> {
+        let processes = Arc::clone(&self.processes);
+        let ended = self.keep_running().await;
+        processes.ended().await;
+        ended
+    }
+
+    async fn keep_running(mut self) -> Result<(), SuperviseError> {
         let mut signals = Signals::new()?;
         let Some(first) = signals.or_stop(self.start()).await else { return Ok(()) };
         let (mut running, report) = first?;
@@ -146,7 +156,8 @@ impl Supervisor {
         let servers = self.documents.catalog.servers.clone();
         let (transport, store, metrics) =
             (Arc::clone(&enclave.transport), Arc::clone(&self.store), Arc::clone(&self.metrics));
-        let gateway = Arc::new(Gateway::new(transport, store, servers, metrics, self.reporter));
+        let gateway =
+            Arc::new(Gateway::new(transport, store, servers, Arc::clone(&self.processes), metrics, self.reporter));
         let callbacks = Arc::clone(&gateway).callbacks();
         let mut running = Running {
             enclave,
@@ -185,7 +196,7 @@ impl Supervisor {
         let address: SocketAddr = self.listener.local_addr()?;
         events::loaded(self.reporter, report);
         self.reporter.info("listening", &format!("listening on {address}"), json!({ "address": address.to_string() }));
-        events::warnings(self.reporter, report, &self.documents.origin);
+        events::warnings(self.reporter, report, &self.documents);
         self.reporter.hint(&hints::first_steps(address, &self.documents, report));
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! A program in the host's place: it starts the built enclave, boots it, and then lies where a test wants it to.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -15,11 +15,13 @@ use tempfile::TempDir;
 use wire::blocking::{read, write};
 use wire::{
     Blob, BootBundle, BootReport, ControlEvent, ControlRequest, EnclaveOpen, HostOpen, OpenAnswer, OpenRefusal,
-    PolicyFile, Text,
+    PolicyFile, Spawned, Text,
 };
 
 use crate::http::Connection;
+use crate::mcp_server::Speaks;
 use crate::setup::Setup;
+use crate::stdio::plain_answer;
 use crate::{bin, proc, wait_for};
 
 mod memory_store;
@@ -48,6 +50,21 @@ pub enum Dialling {
     Answer(Vec<u8>),
 }
 
+/// What the host does with a request to start a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Spawning {
+    /// Starts a plain tool server, and says that its entrypoint has this digest.
+    Plain([u8; 32]),
+    /// Refuses.
+    Refuse(OpenRefusal),
+    /// Says that it is ready and no more, and closes.
+    NoFrame,
+    /// Says that it is ready and nothing more.
+    Silent,
+    /// Like plain, but these bytes are the answer to a call, and then nothing is.
+    Cut([u8; 32], &'static str),
+}
+
 /// The host's side of one enclave.
 pub struct HostileHost {
     enclave: Started,
@@ -59,6 +76,8 @@ pub struct HostileHost {
     pub store: Arc<MemoryStore>,
     dialling: Arc<Mutex<Dialling>>,
     dialled: Arc<Mutex<Vec<(String, u16)>>>,
+    spawning: Arc<Mutex<Spawning>>,
+    spawned: Arc<Mutex<Vec<EnclaveOpen>>>,
 }
 
 /// An enclave that has a control stream but no boot bundle yet.
@@ -117,11 +136,18 @@ impl Unbooted {
         let store = Arc::new(MemoryStore::default());
         let dialling = Arc::new(Mutex::new(Dialling::Honest));
         let dialled = Arc::<Mutex<Vec<_>>>::default();
-        let server =
-            Server { store: Arc::clone(&store), dialling: Arc::clone(&dialling), dialled: Arc::clone(&dialled) };
+        let spawning = Arc::new(Mutex::new(Spawning::NoFrame));
+        let spawned = Arc::<Mutex<Vec<_>>>::default();
+        let server = Server {
+            store: Arc::clone(&store),
+            dialling: Arc::clone(&dialling),
+            dialled: Arc::clone(&dialled),
+            spawning: Arc::clone(&spawning),
+            spawned: Arc::clone(&spawned),
+        };
         thread::spawn(move || server.accept(&self.listener));
         let Self { enclave, control, .. } = self;
-        HostileHost { enclave, control, events, report, store, dialling, dialled }
+        HostileHost { enclave, control, events, report, store, dialling, dialled, spawning, spawned }
     }
 }
 
@@ -134,6 +160,16 @@ impl HostileHost {
     /// Changes what happens to dial requests.
     pub fn set_dialling(&self, dialling: Dialling) {
         *self.dialling.lock().expect("not poisoned") = dialling;
+    }
+
+    /// Changes what happens to requests to start a process.
+    pub fn set_spawning(&self, spawning: Spawning) {
+        *self.spawning.lock().expect("not poisoned") = spawning;
+    }
+
+    /// What the enclave asked to start.
+    pub fn spawned(&self) -> Vec<EnclaveOpen> {
+        self.spawned.lock().expect("not poisoned").clone()
     }
 
     /// Names and ports that the enclave asked for.
@@ -285,6 +321,8 @@ struct Server {
     store: Arc<MemoryStore>,
     dialling: Arc<Mutex<Dialling>>,
     dialled: Arc<Mutex<Vec<(String, u16)>>>,
+    spawning: Arc<Mutex<Spawning>>,
+    spawned: Arc<Mutex<Vec<EnclaveOpen>>>,
 }
 
 impl Server {
@@ -305,6 +343,11 @@ impl Server {
                 self.dialled.lock().expect("not poisoned").push((host.0.clone(), port));
                 let dialling = self.dialling.lock().expect("not poisoned").clone();
                 dial(&dialling, stream, &host.0, port)
+            }
+            open @ EnclaveOpen::Spawn { .. } => {
+                self.spawned.lock().expect("not poisoned").push(open);
+                let spawning = self.spawning.lock().expect("not poisoned").clone();
+                spawn(&spawning, stream)
             }
         }
     }
@@ -331,6 +374,36 @@ fn dial(dialling: &Dialling, mut stream: UnixStream, host: &str, port: u16) -> R
     };
     write(&mut stream, &OpenAnswer::Ready)?;
     relay(stream, tool);
+    Ok(())
+}
+
+fn spawn(spawning: &Spawning, mut stream: UnixStream) -> Result<(), wire::WireError> {
+    let (digest, last) = match spawning {
+        Spawning::Refuse(refusal) => return write(&mut stream, &OpenAnswer::Refused(*refusal)),
+        Spawning::NoFrame => return write(&mut stream, &OpenAnswer::Ready),
+        Spawning::Silent => {
+            write(&mut stream, &OpenAnswer::Ready)?;
+            thread::sleep(PATIENCE * 2);
+            return Ok(());
+        }
+        Spawning::Plain(digest) => (digest, None),
+        Spawning::Cut(digest, last) => (digest, Some(last)),
+    };
+    write(&mut stream, &OpenAnswer::Ready)?;
+    write(&mut stream, &Spawned { entrypoint_digest: *digest })?;
+    let mut lines = BufReader::new(stream.try_clone()?);
+    let mut line = String::new();
+    while lines.read_line(&mut line)? > 0 {
+        let message: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+        line.clear();
+        if let Some(last) = last.filter(|_| message["method"] == "tools/call") {
+            stream.write_all(last.as_bytes())?;
+            return Ok(stream.shutdown(Shutdown::Both)?);
+        }
+        if let Some(answer) = plain_answer(&message, Speaks::Modern) {
+            writeln!(stream, "{answer}")?;
+        }
+    }
     Ok(())
 }
 

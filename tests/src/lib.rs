@@ -11,6 +11,7 @@ pub mod http;
 pub mod mcp_server;
 pub mod proc;
 pub mod setup;
+pub mod stdio;
 pub mod store;
 pub mod upstream;
 

@@ -244,11 +244,11 @@ fn json_of(message: &Message) -> Value {
     serde_json::from_slice(&message.body).unwrap_or_default()
 }
 
-fn capabilities() -> Value {
+pub(crate) fn capabilities() -> Value {
     json!({"tools": {}, "resources": {"subscribe": true}, "prompts": {}, "logging": {}, "completions": {}})
 }
 
-fn discovered() -> String {
+pub(crate) fn discovered() -> String {
     json!({
         "resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": capabilities(),
         "ttlMs": 0, "cacheScope": "private", "_meta": {},

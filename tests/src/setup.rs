@@ -63,6 +63,15 @@ impl Setup {
         setup.policy("schema.cedarschema", SCHEMA).policy("demo.cedar", "permit (principal, action, resource);")
     }
 
+    /// Puts another server behind every tool.
+    #[must_use]
+    pub fn server(mut self, server: &Value) -> Self {
+        for tool in self.catalog.as_array_mut().expect("a list") {
+            tool["server"] = server.clone();
+        }
+        self
+    }
+
     /// Forbids an action.
     #[must_use]
     pub fn forbid(self, action: &str) -> Self {

@@ -6,6 +6,7 @@ use claim::{Digest, hashes, names};
 use serde::Deserialize;
 use wire::{BootRefusal, Document, RefusalCode};
 
+use super::command::Scope;
 use super::mirror::{self, Mirror};
 use super::url::{Endpoint, Scheme};
 use super::{Capability, Definition, RotationMode, Server, Tool, Transport, fingerprint};
@@ -32,13 +33,17 @@ struct Entry {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ServerEntry {
+pub(super) struct ServerEntry {
     display_name: String,
-    url: String,
-    tls_fingerprint: Option<String>,
-    transport: Transport,
-    #[serde(default)]
-    rotation_mode: RotationMode,
+    pub(super) url: Option<String>,
+    pub(super) tls_fingerprint: Option<String>,
+    pub(super) transport: Transport,
+    pub(super) rotation_mode: Option<RotationMode>,
+    pub(super) command: Option<Vec<String>>,
+    pub(super) entrypoint: Option<String>,
+    pub(super) entrypoint_digest: Option<String>,
+    pub(super) env: Option<Vec<String>>,
+    pub(super) process: Option<Scope>,
     #[serde(default)]
     capabilities: Vec<Capability>,
 }
@@ -77,16 +82,16 @@ pub(super) fn read(value: &Json, at: &str) -> Result<Tool, BootRefusal> {
 }
 
 /// Where the entry is, for refusals.
-struct Check<'a> {
+pub(super) struct Check<'a> {
     at: &'a str,
 }
 
 impl Check<'_> {
-    fn refuse(&self, code: RefusalCode, field: &str, found: &str, expected: &str) -> BootRefusal {
+    pub(super) fn refuse(&self, code: RefusalCode, field: &str, found: &str, expected: &str) -> BootRefusal {
         refusal(code, &Document::Catalog, &join(self.at, field), found, expected)
     }
 
-    fn invalid(&self, field: &str, found: &str, expected: &str) -> BootRefusal {
+    pub(super) fn invalid(&self, field: &str, found: &str, expected: &str) -> BootRefusal {
         self.refuse(RefusalCode::InvalidValue, field, &format!("{found:?}"), expected)
     }
 
@@ -124,25 +129,29 @@ impl Check<'_> {
 
     fn server(&self, entry: ServerEntry) -> Result<Server, BootRefusal> {
         self.name("server.display_name", &entry.display_name)?;
+        let place = self.place(&entry)?;
         let mut capabilities = entry.capabilities;
         capabilities.sort_unstable();
         capabilities.dedup();
-        let endpoint =
-            Endpoint::parse(&entry.url).map_err(|error| self.invalid("server.url", &entry.url, &error.to_string()))?;
-        if endpoint.scheme == Scheme::Https {
-            let expected = "an http:// url: this build has no TLS towards tool servers yet";
-            return Err(self.refuse(RefusalCode::Unsupported, "server.url", &entry.url, expected));
-        }
         let tls_fingerprint = entry.tls_fingerprint.as_deref().map(|text| self.fingerprint(text)).transpose()?;
         Ok(Server {
+            identity: entry.url.unwrap_or_else(|| format!("stdio:{}", entry.display_name)),
             display_name: entry.display_name,
-            endpoint,
-            url: entry.url,
+            place,
             transport: entry.transport,
             tls_fingerprint,
-            rotation_mode: entry.rotation_mode,
+            rotation_mode: entry.rotation_mode.unwrap_or_default(),
             capabilities,
         })
+    }
+
+    pub(super) fn endpoint(&self, url: &str) -> Result<Endpoint, BootRefusal> {
+        let endpoint = Endpoint::parse(url).map_err(|error| self.invalid("server.url", url, &error.to_string()))?;
+        if endpoint.scheme == Scheme::Https {
+            let expected = "an http:// url: this build has no TLS towards tool servers yet";
+            return Err(self.refuse(RefusalCode::Unsupported, "server.url", url, expected));
+        }
+        Ok(endpoint)
     }
 
     fn fingerprint(&self, text: &str) -> Result<[u8; 32], BootRefusal> {

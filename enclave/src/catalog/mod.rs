@@ -4,6 +4,7 @@
 //! definition, the catalog hash pins all entries as written. Nothing is optional that a decision depends on: an entry
 //! without sensitivity would otherwise be public by oversight.
 
+mod command;
 mod entry;
 mod fingerprint;
 mod mirror;
@@ -11,6 +12,7 @@ mod url;
 
 use std::collections::BTreeMap;
 
+use claim::entry::{EVIDENCE_HASH_ONLY, EVIDENCE_HOST_SPAWNED};
 use claim::json::Json;
 use claim::{Digest, hashes};
 use wire::{BootRefusal, Document, RefusalCode};
@@ -18,11 +20,9 @@ use wire::{BootRefusal, Document, RefusalCode};
 use crate::document::{self, refusal};
 use crate::labels::{Domain, Label};
 
+pub use command::{Command, Scope};
 pub use mirror::Mirror;
 pub use url::{Endpoint, Scheme, UrlError};
-
-/// How `tools/call` results are evidenced: by hashes alone.
-pub const EVIDENCE_CLASS: &str = "hash-only";
 
 /// A validated catalog.
 #[derive(Clone, Debug)]
@@ -65,12 +65,12 @@ pub struct Server {
     /// Its name in audit entries and policies.
     pub display_name: String,
     /// Where it is.
-    pub endpoint: Endpoint,
-    /// The url as written.
-    pub url: String,
+    pub place: Place,
+    /// Its name in audit entries: the url as written, or `stdio:` and the display name.
+    pub identity: String,
     /// How it speaks MCP.
     pub transport: Transport,
-    /// SHA-256 of its TLS key or certificate; unused over plain HTTP.
+    /// SHA-256 of its TLS key or certificate; unused over plain HTTP, absent over stdio.
     pub tls_fingerprint: Option<[u8; 32]>,
     /// What the fingerprint is of.
     pub rotation_mode: RotationMode,
@@ -83,6 +83,45 @@ impl Server {
     pub fn may(&self, capability: Capability) -> bool {
         self.capabilities.contains(&capability)
     }
+
+    /// The command, if the server is a process of the host.
+    pub fn command(&self) -> Option<&Command> {
+        match &self.place {
+            Place::Remote(_) => None,
+            Place::Process(command) => Some(command),
+        }
+    }
+
+    /// Who shares the server's process, if it is one.
+    pub fn scope(&self) -> Option<Scope> {
+        self.command().map(|command| command.scope)
+    }
+
+    /// What stands behind its answers besides their hashes in the chain.
+    pub fn evidence_class(&self) -> &'static str {
+        match self.place {
+            Place::Remote(_) => EVIDENCE_HASH_ONLY,
+            Place::Process(_) => EVIDENCE_HOST_SPAWNED,
+        }
+    }
+
+    /// Whether entries speak of the same server: a url is one, and so is the name of a process.
+    fn is(&self, other: &Self) -> bool {
+        match (&self.place, &other.place) {
+            (Place::Remote(one), Place::Remote(other)) => one == other,
+            (Place::Process(_), Place::Process(_)) => self.display_name == other.display_name,
+            _ => false,
+        }
+    }
+}
+
+/// Where a server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Somewhere on the network.
+    Remote(Endpoint),
+    /// In a process that the host starts.
+    Process(Command),
 }
 
 /// What a tool server may do besides tools, and may ask of agents; MCP's names of capabilities.
@@ -131,6 +170,8 @@ pub enum Transport {
     HttpSse,
     /// Streamable HTTP, MCP 2025-03-26 and later.
     StreamableHttp,
+    /// Lines on the standard input and output of a process.
+    Stdio,
 }
 
 impl Transport {
@@ -139,6 +180,7 @@ impl Transport {
         match self {
             Self::HttpSse => "http-sse",
             Self::StreamableHttp => "streamable-http",
+            Self::Stdio => "stdio",
         }
     }
 }
@@ -228,10 +270,11 @@ impl Catalog {
 fn servers(tools: &mut [Tool]) -> Result<Vec<Server>, BootRefusal> {
     let mut servers: Vec<Server> = Vec::new();
     for tool in tools {
-        let found = servers.iter().position(|server| server.endpoint == tool.server.endpoint);
+        let found = servers.iter().position(|server| server.is(&tool.server));
         tool.server_index = found.unwrap_or(servers.len());
         match servers.get(tool.server_index) {
             None => servers.push(tool.server.clone()),
+            Some(server) if server.command() != tool.server.command() => return Err(other_command(tool, server)),
             Some(server) if server.capabilities == tool.server.capabilities => {}
             Some(server) => return Err(disagreement(tool, server)),
         }
@@ -245,8 +288,16 @@ fn disagreement(tool: &Tool, server: &Server) -> BootRefusal {
         format!("[{}]", names.join(", "))
     };
     let field = format!("{}.server.capabilities", tool.name);
-    let expected = format!("{}, as in the other entries of {}", names(server), server.url);
+    let expected = format!("{}, as in the other entries of {}", names(server), server.identity);
     refusal(RefusalCode::InvalidValue, &Document::Catalog, &field, &names(&tool.server), &expected)
+}
+
+/// The name is the identity of a process in the audit chain, and one process is one command.
+fn other_command(tool: &Tool, server: &Server) -> BootRefusal {
+    let field = format!("{}.server.display_name", tool.name);
+    let expected =
+        "another name, or command, entrypoint, entrypoint_digest, env and process as in the other entries of this one";
+    refusal(RefusalCode::InvalidValue, &Document::Catalog, &field, &format!("{:?}", server.display_name), expected)
 }
 
 fn duplicate(entries: &[Json], earlier: usize, place: usize) -> BootRefusal {

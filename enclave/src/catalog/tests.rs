@@ -3,7 +3,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use wire::{BootRefusal, Document, RefusalCode};
 
-use super::{Catalog, RotationMode, Scheme, Transport};
+use super::{Catalog, Place, RotationMode, Scheme, Scope, Transport};
 use crate::labels::{Domain, Label};
 
 const QUICKSTART: &str = include_str!("../../../policies/quickstart/catalog.json");
@@ -46,7 +46,7 @@ fn the_quickstart_is_read() {
     assert_eq!(tool.server.transport, Transport::HttpSse);
     assert_eq!(tool.server.rotation_mode, RotationMode::KeyPinned);
     assert_eq!(tool.server.tls_fingerprint, Some([0; 32]));
-    let endpoint = &tool.server.endpoint;
+    let Place::Remote(endpoint) = &tool.server.place else { panic!() };
     assert_eq!((endpoint.scheme, endpoint.host.as_str(), endpoint.port), (Scheme::Http, "localhost", 9001));
     assert_eq!(endpoint.target, "/mcp");
     assert_eq!(
@@ -127,7 +127,7 @@ fn every_field_is_checked() {
         ("/server/url", json!("https://tools.example/mcp"), Unsupported),
         ("/server/url", Value::Null, Missing),
         ("/server/tls_fingerprint", json!("SHA256:AAAA"), InvalidValue),
-        ("/server/transport", json!("stdio"), InvalidValue),
+        ("/server/transport", json!("carrier-pigeon"), InvalidValue),
         ("/server/rotation_mode", json!("none"), InvalidValue),
         ("/server/spiffe_id", json!("spiffe://x"), UnknownKey),
         ("/approved_definition/description", Value::Null, Missing),
@@ -142,6 +142,81 @@ fn every_field_is_checked() {
         let field = format!("[0]{}", pointer.replace('/', "."));
         assert_eq!((refused.code, refused.field.0), (code, field), "{pointer} {value}");
         assert_eq!(refused.document, Document::Catalog);
+    }
+}
+
+const STDIO: &str = r#"{"display_name": "Clock", "transport": "stdio", "command": ["/usr/bin/python3", "s.py"],
+    "entrypoint_digest": "sha256:0000000000000000000000000000000000000000000000000000000000000001"}"#;
+
+/// An entry for a process with one member set, or removed by `null`.
+fn stdio(key: &str, value: Value) -> Value {
+    let mut server: Value = serde_json::from_str(STDIO).unwrap();
+    if value.is_null() {
+        server.as_object_mut().unwrap().remove(key);
+    } else {
+        server[key] = value;
+    }
+    edited("/server", server)
+}
+
+#[test]
+fn a_process_is_read() {
+    let catalog = parse(&stdio("env", json!(["HOME", "LC_ALL"]))).unwrap();
+    let server = &catalog.servers()[0];
+    let command = server.command().unwrap();
+    assert_eq!((server.identity.as_str(), server.transport.as_str()), ("stdio:Clock", "stdio"));
+    assert_eq!(server.evidence_class(), "host-spawned");
+    assert_eq!(
+        (command.words.as_slice(), command.scope),
+        (&["/usr/bin/python3".into(), "s.py".into()][..], Scope::Session)
+    );
+    assert_eq!(command.env, ["HOME", "LC_ALL"]);
+    assert_eq!(command.entrypoint_digest.bytes()[31], 1);
+    let shared = parse(&stdio("process", json!("shared"))).unwrap();
+    assert_eq!(shared.servers()[0].scope(), Some(Scope::Shared));
+    assert_ne!(shared.hash(), catalog.hash());
+}
+
+#[test]
+fn what_is_wrong_with_a_process_is_named() {
+    use RefusalCode::{InvalidValue, Missing, UnknownKey};
+    for (key, field, value, code) in [
+        ("url", "url", json!("http://localhost/"), InvalidValue),
+        ("tls_fingerprint", "tls_fingerprint", json!("SHA256:AAAA"), InvalidValue),
+        ("rotation_mode", "rotation_mode", json!("key-pinned"), InvalidValue),
+        ("command", "command", Value::Null, Missing),
+        ("command", "command", json!([]), InvalidValue),
+        ("command", "command", json!(["./server"]), InvalidValue),
+        ("command", "command", json!(["a", "b\u{0}"]), InvalidValue),
+        ("command", "command", json!(["a", "x".repeat(40_000)]), InvalidValue),
+        ("entrypoint", "entrypoint", json!("server.py"), InvalidValue),
+        ("entrypoint_digest", "entrypoint_digest", Value::Null, Missing),
+        ("entrypoint_digest", "entrypoint_digest", json!("sha256:00"), InvalidValue),
+        ("env", "env[0]", json!(["A=b"]), InvalidValue),
+        ("env", "env[1]", json!(["A", "A"]), InvalidValue),
+        ("process", "process", json!("pool"), InvalidValue),
+        ("cwd", "cwd", json!("/"), UnknownKey),
+    ] {
+        let refused = parse(&stdio(key, value.clone())).unwrap_err();
+        assert_eq!((refused.code, refused.field.0), (code, format!("[0].server.{field}")), "{key} {value}");
+    }
+    for key in ["command", "env"] {
+        let refused = parse(&edited(&format!("/server/{key}"), json!(["x"]))).unwrap_err();
+        assert_eq!((refused.code, refused.field.0), (InvalidValue, format!("[0].server.{key}")));
+    }
+}
+
+#[test]
+fn one_name_of_a_process_is_one_command() {
+    let other = |key: &str, value: Value| {
+        let mut other = stdio(key, value)[0].clone();
+        other["tool_name"] = json!("z");
+        parse(&json!([stdio("env", Value::Null)[0], other]))
+    };
+    assert_eq!(other("env", Value::Null).unwrap().servers().len(), 1);
+    assert_eq!(other("display_name", json!("Watch")).unwrap().servers().len(), 2);
+    for (key, value) in [("command", json!(["/bin/cat"])), ("env", json!(["HOME"])), ("process", json!("shared"))] {
+        assert_eq!(other(key, value).unwrap_err().field.0, "z.server.display_name", "{key}");
     }
 }
 

@@ -70,6 +70,7 @@ pub async fn close(gateway: &Rc<Gateway>, session: &Rc<Session>, reason: &str) -
         agent.end(gateway).await;
     }
     session.quiet().await;
+    session.links.end(gateway);
     let closed = seal_and_issue(gateway, session, reason).await;
     match closed {
         Ok((bytes, closed)) => {

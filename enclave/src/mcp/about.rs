@@ -3,7 +3,7 @@
 use claim::Digest;
 use claim::json::Json;
 
-use crate::catalog::{Catalog, Tool};
+use crate::catalog::{Catalog, Server, Tool};
 use crate::labels::{Domain, Labels};
 use crate::policy::{Action, ObjectKind};
 
@@ -48,11 +48,11 @@ impl About {
         }
     }
 
-    pub(super) fn server_url<'a>(&self, catalog: &'a Catalog) -> Option<&'a str> {
+    pub(super) fn server<'a>(&self, catalog: &'a Catalog) -> Option<&'a Server> {
         match self {
             Self::Unknown => None,
-            Self::Tool(_) => self.tool(catalog).map(|tool| tool.server.url.as_str()),
-            Self::Other { server, .. } => catalog.servers().get(*server).map(|server| server.url.as_str()),
+            Self::Tool(_) => self.tool(catalog).map(|tool| &tool.server),
+            Self::Other { server, .. } => catalog.servers().get(*server),
         }
     }
 
@@ -87,6 +87,15 @@ impl About {
             Self::Tool(_) => self.tool(catalog).map_or("", |tool| tool.name.as_str()),
             Self::Other { method, .. } => method,
         }
+    }
+
+    /// What is known of the process that was used, if it was one.
+    pub(super) fn process(&self, catalog: &Catalog) -> Vec<(&'static str, Json)> {
+        let Some(command) = self.server(catalog).and_then(Server::command) else { return Vec::new() };
+        vec![
+            ("entrypoint", Json::from("host-reported, unverified")),
+            ("entrypoint_digest", Json::String(command.entrypoint_digest.prefixed())),
+        ]
     }
 
     pub(super) fn detail(&self) -> Vec<(&'static str, Json)> {

@@ -1,10 +1,10 @@
 //! A legacy agent's MCP session: what `initialize` opened, and what is under way in it.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 
-use tokio::sync::{Notify, OnceCell};
+use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
@@ -14,13 +14,14 @@ use super::era::Era;
 use super::members::Members;
 use super::outbox::Outbox;
 use super::{ask, inspected, wait};
+use crate::catalog::Scope;
 use crate::error::Code;
 use crate::gateway::Gateway;
 use crate::identity::Identity;
 use crate::limits;
 use crate::policy::Policy;
 use crate::session::{Session, Source};
-use crate::upstream::{Client, Exchange, Fault, Link, approved};
+use crate::upstream::{Client, Exchange, Fault, Link, Links, approved};
 
 /// What `initialize` opened.
 pub struct Agent {
@@ -31,7 +32,7 @@ pub struct Agent {
     /// What the agent can be asked, as received.
     pub capabilities: String,
     /// By tool server.
-    links: RefCell<BTreeMap<usize, Rc<OnceCell<Rc<Link>>>>>,
+    links: Links,
     /// What tool servers asked of the agent, by the id that the agent was given.
     waiting: RefCell<HashMap<u64, Box<Waiting>>>,
     next_id: Cell<u64>,
@@ -71,7 +72,7 @@ impl Agent {
             identity: session.identity.clone(),
             session_id: session.id.clone(),
             capabilities,
-            links: RefCell::default(),
+            links: Links::default(),
             waiting: RefCell::default(),
             next_id: Cell::new(0),
             in_flight: RefCell::default(),
@@ -94,13 +95,12 @@ impl Agent {
     /// # Errors
     /// What the server or the host did instead; the next caller tries again.
     pub async fn link(self: &Rc<Self>, gateway: &Rc<Gateway>, server: usize) -> Result<Rc<Link>, Fault> {
-        let cell = self.links.borrow_mut().entry(server).or_default().clone();
-        if let Some(link) = cell.get() {
-            return Ok(link.clone());
+        let entry = gateway.catalog.servers().get(server);
+        let entry = entry.ok_or_else(|| Fault::new(Code::Internal, "no such tool server"))?;
+        if entry.scope() == Some(Scope::Shared) {
+            return gateway.upstreams.shared(server).await;
         }
-        let opened = Box::pin(cell.get_or_try_init(|| async {
-            let entry = gateway.catalog.servers().get(server);
-            let entry = entry.ok_or_else(|| Fault::new(Code::Internal, "no such tool server"))?;
+        let opening = || async {
             let capabilities = approved(entry, &self.capabilities);
             let client = Client { era: Era::Legacy, capabilities: &capabilities };
             let link = Rc::new(gateway.upstreams.link(server, &client).await?);
@@ -108,21 +108,18 @@ impl Agent {
                 spawn_local(hear(gateway.clone(), Rc::downgrade(self), stream.clone(), link.clone()));
             }
             Ok(link)
-        }));
-        opened.await.cloned()
+        };
+        self.links.open(server, opening).await
     }
 
     /// Forgets a link whose session has ended.
     pub fn forget(&self, link: &Rc<Link>) {
-        let mut links = self.links.borrow_mut();
-        if links.get(&link.server).and_then(|cell| cell.get()).is_some_and(|current| Rc::ptr_eq(current, link)) {
-            links.remove(&link.server);
-        }
+        self.links.forget(link);
     }
 
     /// The links that are open.
     pub fn links(&self) -> Vec<Rc<Link>> {
-        self.links.borrow().values().filter_map(|cell| cell.get().cloned()).collect()
+        self.links.all()
     }
 
     /// A call begins; its id is as received.
@@ -198,11 +195,7 @@ impl Agent {
         if let Some(stream) = self.stream.borrow_mut().take() {
             stream.hang_up();
         }
-        let links = std::mem::take(&mut *self.links.borrow_mut());
-        for link in links.into_values().filter_map(|cell| cell.get().cloned()) {
-            let gateway = gateway.clone();
-            spawn_local(async move { gateway.upstreams.end(&link).await });
-        }
+        self.links.end(gateway);
     }
 }
 

@@ -172,7 +172,7 @@ async fn forward(open: &OpenCall, asked: &Asked<'_>, server: usize) -> Result<Re
     let mut params = Cow::Borrowed(asked.forward);
     let (mut again, mut rounds) = (true, 0);
     loop {
-        let link = patience.bear(pin!(link(gateway, asked, server))).await.map_err(Fault::before_the_call)?;
+        let link = patience.bear(pin!(link(open, asked, server))).await.map_err(Fault::before_the_call)?;
         // An agent's ids are its own; on a link that agents share they would collide, and a round has no id yet.
         let shared = asked.agent.is_none() && matches!(link.dialect, Dialect::Legacy { .. });
         let fresh = (shared || rounds > 0).then(|| link.fresh_id());
@@ -210,20 +210,21 @@ async fn forward(open: &OpenCall, asked: &Asked<'_>, server: usize) -> Result<Re
     }
 }
 
-/// Nobody waits for the answer any more. A modern server knows by the end of the connection, a legacy one has to be told.
+/// Nobody waits for the answer any more. A modern server knows by the end of the connection, a legacy one has to be told, and
+/// a process is told of every exchange that ends early.
 fn give_notice(gateway: &Rc<Gateway>, link: &Rc<Link>, id: &str, code: Code) {
     let over = matches!(code, Code::CallCancelled | Code::UpstreamTimeout);
-    if over && matches!(link.dialect, Dialect::Legacy { .. }) {
+    if over && matches!(link.dialect, Dialect::Legacy { .. }) && !link.is_process() {
         let (gateway, link) = (gateway.clone(), link.clone());
         let params = format!("{{\"requestId\":{id}}}");
         spawn_local(async move { gateway.upstreams.notify(&link, "notifications/cancelled", Some(&params)).await });
     }
 }
 
-async fn link(gateway: &Rc<Gateway>, asked: &Asked<'_>, server: usize) -> Result<Rc<Link>, Fault> {
+async fn link(open: &OpenCall, asked: &Asked<'_>, server: usize) -> Result<Rc<Link>, Fault> {
     match asked.agent {
-        Some(agent) => agent.link(gateway, server).await,
-        None => gateway.upstreams.shared(server).await,
+        Some(agent) => agent.link(&open.gateway, server).await,
+        None => open.session.link(&open.gateway, server).await,
     }
 }
 

@@ -119,6 +119,16 @@ pub fn parse_incoming<'a>(body: &'a [u8], id: &str) -> Result<Message<'a>, &'sta
     }
 }
 
+/// Reads one message of a process, to whichever request.
+///
+/// # Errors
+/// What is wrong, as text for the audit entry.
+pub fn parse_line(line: &[u8]) -> Result<Message<'_>, &'static str> {
+    let text = std::str::from_utf8(line).map_err(|_| "line is not UTF-8")?;
+    let members = Members::parse(text).map_err(|_| "line is not a JSON object, or has a key twice")?;
+    message(&members)
+}
+
 /// Ids are equal as values: a server may escape a string differently.
 fn same_id(found: Option<&str>, sent: &str) -> bool {
     let Some(found) = found else { return false };

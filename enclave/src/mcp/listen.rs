@@ -21,12 +21,12 @@ use super::members::{Members, push_received};
 use super::open::{End, OpenCall};
 use super::outbox::Outbox;
 use super::wait::may_say;
-use crate::catalog::Capability;
+use crate::catalog::{Capability, Scope};
 use crate::error::Code;
 use crate::gateway::{Gateway, SessionRef};
 use crate::limits;
 use crate::policy::{Action, ObjectKind};
-use crate::session::Outcome;
+use crate::session::{Outcome, Session};
 use crate::upstream::{Client, Dialect, Fault, Outgoing};
 
 const METHOD: &str = "subscriptions/listen";
@@ -77,14 +77,15 @@ pub(super) async fn serve(listening: &Listening<'_>, params: &Members<'_>) -> Re
     }
     let (sender, mut heard) = mpsc::channel(1);
     let mut asked = 0_usize;
-    for server in 0..listening.gateway.catalog.servers().len() {
+    for (server, entry) in listening.gateway.catalog.servers().iter().enumerate() {
         let filter = granted(listening, server, &wanted).await?;
         if !filter.is_empty() {
             asked += 1;
+            let session = if entry.scope() == Some(Scope::Session) { Some(session(listening)?) } else { None };
             let forward = with_filter(listening.forward, &Json::Object(filter))?;
             spawn_local(hear(
                 listening.gateway.clone(),
-                server,
+                (server, session),
                 (listening.id.get().to_owned(), forward, listening.capabilities.to_owned()),
                 listening.outbox.clone(),
                 sender.clone(),
@@ -145,6 +146,13 @@ async fn subscribe(listening: &Listening<'_>, server: usize, uri: &str) -> Resul
     let outcome = if open.would_have_denied { Outcome::AdvisoryDenied } else { Outcome::Allowed };
     open.conclude(outcome, &End::default()).await.map_err(|refusal| refused(refusal.code))?;
     Ok(true)
+}
+
+/// The session whose process is listened to.
+fn session(listening: &Listening<'_>) -> Result<Rc<Session>, Problem> {
+    let gateway = listening.gateway;
+    let opened = gateway.audit.admit().and_then(|()| gateway.session(listening.session));
+    opened.map_err(|code| Problem::new(code, "session could not be opened"))
 }
 
 fn with_filter(params: &str, filter: &Json) -> Result<String, Problem> {
@@ -226,14 +234,14 @@ async fn relay(listening: &Listening<'_>, heard: &mut mpsc::Receiver<Heard>) {
 /// Listens to one server. It has agreed to nothing if it cannot be reached or does not know the method.
 async fn hear(
     gateway: Rc<Gateway>,
-    server: usize,
+    server: (usize, Option<Rc<Session>>),
     request: (String, String, String),
     outbox: Rc<Outbox>,
     sender: mpsc::Sender<Heard>,
 ) {
     let listened = tokio::select! {
         () = outbox.gone() => return,
-        listened = listen(&gateway, server, &request, &sender) => listened,
+        listened = listen(&gateway, &server, &request, &sender) => listened,
     };
     if listened.is_err() {
         let _ = sender.send(Heard::Agreed(Json::Object(BTreeMap::new()))).await;
@@ -242,12 +250,15 @@ async fn hear(
 
 async fn listen(
     gateway: &Rc<Gateway>,
-    server: usize,
+    (server, session): &(usize, Option<Rc<Session>>),
     (id, forward, capabilities): &(String, String, String),
     sender: &mpsc::Sender<Heard>,
 ) -> Result<(), Fault> {
     let invalid = || Fault::new(Code::UpstreamInvalid, "server does not listen");
-    let link = gateway.upstreams.shared(server).await?;
+    let link = match session {
+        Some(session) => session.link(gateway, *server).await?,
+        None => gateway.upstreams.shared(*server).await?,
+    };
     if link.dialect != Dialect::Modern {
         return Err(invalid());
     }
@@ -261,7 +272,7 @@ async fn listen(
         trace: None,
     };
     let mut exchange = gateway.upstreams.subscribe(&link, &outgoing).await?;
-    let entry = gateway.catalog.servers().get(server).ok_or_else(invalid)?;
+    let entry = gateway.catalog.servers().get(*server).ok_or_else(invalid)?;
     let mut agreed = false;
     while let Some(bytes) = exchange.next().await? {
         exchange.forget_read();

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use claim::Digest;
 use claim::bootlog::{IntentRecord, RecordKind};
-use claim::entry::{Draft, EntryType, PolicyDecision};
+use claim::entry::{Draft, EVIDENCE_HASH_ONLY, EntryType, PolicyDecision};
 use claim::json::Json;
 use wire::{Enforcement, LogEvent};
 
@@ -15,6 +15,7 @@ use super::about::About;
 use super::call::Refusal;
 use super::inspected::Report;
 use crate::audit::Ticket;
+use crate::catalog::Server;
 use crate::config::Durability;
 use crate::error::Code;
 use crate::gateway::{Gateway, SessionRef};
@@ -335,7 +336,11 @@ impl OpenCall {
         let after = self.settle().max().as_str();
         let gateway = self.gateway.clone();
         let tool = self.about.tool(&gateway.catalog);
+        let server = self.about.server(&gateway.catalog);
         let mut detail = self.about.detail();
+        if self.forwarded {
+            detail.extend(self.about.process(&gateway.catalog));
+        }
         detail.append(&mut self.notes);
         let dropped = self.dropped.get();
         let report = if dropped > 0 { Some(&*self.report()) } else { self.report.as_deref() };
@@ -350,7 +355,7 @@ impl OpenCall {
             call_id: Some(&self.call_id),
             entry_type: EntryType::ToolCall,
             tool_name: tool.map(|tool| tool.name.as_str()),
-            server_identity: self.about.server_url(&gateway.catalog),
+            server_identity: server.map(|server| server.identity.as_str()),
             policy_decision: Some(outcome.decision()),
             policy_rule_matched: Some(&self.rule),
             latency_us: Some(self.latency()),
@@ -362,6 +367,7 @@ impl OpenCall {
             detail: detail.as_ref(),
             workflow_id: Some(&self.workflow_id),
             effective_data_class: end.class.map(Label::as_str),
+            evidence_class: Some(server.map_or(EVIDENCE_HASH_ONLY, Server::evidence_class)),
             ..Draft::default()
         };
         let (sealed, ticket) = self.gateway.record(&self.session, &draft)?;

@@ -159,7 +159,7 @@ impl Request {
     /// The server of this name; of a catalog with one server, that one.
     fn server<'a>(&self, catalog: &'a Catalog, at: &str) -> Result<&'a Server, BootRefusal> {
         let mut servers: Vec<&Server> = catalog.tools().iter().map(|tool| &tool.server).collect();
-        servers.dedup_by_key(|server| &server.url);
+        servers.dedup_by_key(|server| &server.identity);
         let wanted = |server: &&Server| self.server.as_ref().is_none_or(|name| *name == server.display_name);
         let found: Vec<_> = servers.into_iter().filter(wanted).collect();
         match (found.as_slice(), &self.server) {

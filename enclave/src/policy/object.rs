@@ -106,7 +106,7 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// The servers of a catalog, by url: what their tools have in common.
+/// The servers of a catalog, by identity: what their tools have in common.
 pub(super) struct Servers(BTreeMap<String, Common>);
 
 struct Common {
@@ -120,7 +120,7 @@ impl Servers {
         let mut servers: BTreeMap<String, Common> = BTreeMap::new();
         for tool in catalog.tools() {
             let (labels, domain) = (Labels::of(tool.sensitivity), Some(tool.compliance_domain));
-            let common = servers.entry(tool.server.url.clone()).or_insert(Common { labels, domain });
+            let common = servers.entry(tool.server.identity.clone()).or_insert(Common { labels, domain });
             common.labels = common.labels.join(labels);
             common.domain = common.domain.filter(|shared| Some(*shared) == domain);
         }
@@ -129,7 +129,7 @@ impl Servers {
 
     /// What is known of something behind a server; nothing if no tool of the catalog is behind it.
     pub(super) fn facts<'a>(&self, kind: ObjectKind, server: &'a Server, id: &'a str) -> Option<Facts<'a>> {
-        let common = self.0.get(&server.url)?;
+        let common = self.0.get(&server.identity)?;
         Some(Facts {
             kind: kind.as_str(),
             id,

@@ -8,7 +8,6 @@ use cedar_policy_core::validator::types::{BoolType, Type};
 
 use super::Question;
 use super::object::Facts;
-use crate::catalog::EVIDENCE_CLASS;
 use crate::labels::{Domain, Domains, Label, Labels};
 
 /// The type of an attribute.
@@ -132,7 +131,7 @@ impl ResourceAttribute {
             Self::ComplianceDomain => facts.compliance_domain,
             Self::SensitivityLevel => facts.sensitivity.as_str(),
             Self::Transport => facts.server.transport.as_str(),
-            Self::EvidenceClass => EVIDENCE_CLASS,
+            Self::EvidenceClass => facts.server.evidence_class(),
         })
     }
 }

@@ -16,11 +16,14 @@ use tokio::sync::Notify;
 pub use self::summary::{Boundary, Outcome, Summary};
 pub use self::table::{Closed, Find, Sessions};
 use crate::audit::Ticket;
+use crate::catalog::{Scope, Server};
+use crate::gateway::Gateway;
 use crate::identity::Identity;
 use crate::labels::{Label, Labels};
 use crate::mcp::agent::Agent;
 use crate::mcp::rounds::Rounds;
 use crate::policy::Policy;
+use crate::upstream::{Fault, Link, Links, NOBODY};
 
 /// Where a session's id came from; all but the gateway's own are the caller's word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +65,8 @@ pub struct Session {
     pub policy: Rc<Policy>,
     /// The MCP session that `initialize` opened, if that is what this is.
     pub agent: OnceCell<Rc<Agent>>,
+    /// Links to processes of tool servers that are this session's own.
+    pub links: Links,
     /// Everything that changes.
     pub state: RefCell<State>,
     /// Calls that are between their decision and their terminal entry.
@@ -133,6 +138,7 @@ impl Session {
             id,
             policy,
             agent: OnceCell::new(),
+            links: Links::default(),
             state: RefCell::new(state),
             in_flight: Cell::new(0),
             resets: Cell::new(0),
@@ -164,6 +170,19 @@ impl Session {
     /// How often its labels were cleared: a call that sees this change was under way meanwhile.
     pub fn resets(&self) -> u64 {
         self.resets.get()
+    }
+
+    /// The link to a tool server for calls of this session that no MCP session stands behind: a process of the session's own
+    /// where the catalog wants that, else the one that all such sessions share.
+    ///
+    /// # Errors
+    /// What the server or the host did instead; the next caller tries again.
+    pub async fn link(&self, gateway: &Gateway, server: usize) -> Result<Rc<Link>, Fault> {
+        let entry = gateway.catalog.servers().get(server);
+        if entry.and_then(Server::scope) != Some(Scope::Session) {
+            return gateway.upstreams.shared(server).await;
+        }
+        self.links.open(server, || async { gateway.upstreams.link(server, &NOBODY).await.map(Rc::new) }).await
     }
 
     /// A call begins.

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::http1::Head;
 use super::pool::Lease;
 use super::sse::{Parser, Place};
+use super::stdio::Hearing;
 use super::{Fault, fault};
 use crate::error::Code;
 use crate::http::Whole;
@@ -17,10 +18,17 @@ pub struct Exchange<'a> {
     pub session: Option<String>,
     /// The media type, if it is neither JSON nor an event stream.
     other: Option<String>,
-    lease: Lease<'a>,
-    form: Form,
+    source: Source<'a>,
     cap: usize,
     read: usize,
+}
+
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one; a box would cost each call")]
+enum Source<'a> {
+    /// A connection of its own.
+    Http(Lease<'a>, Form),
+    /// A part of what a process says.
+    Process(Hearing),
 }
 
 enum Form {
@@ -42,16 +50,20 @@ impl<'a> Exchange<'a> {
             status: head.status,
             session: head.field("mcp-session-id").map(str::to_owned),
             other: (!known).then(|| media_type.to_owned()),
-            lease,
-            form: if events { Form::Events(Parser::default()) } else { Form::Json },
+            source: Source::Http(lease, if events { Form::Events(Parser::default()) } else { Form::Json }),
             cap,
             read: 0,
         }
     }
 
-    /// Whether the response is an event stream.
+    /// What a process says to one request is as an event stream would have it. The process counts what it says.
+    pub(super) fn of_process(hearing: Hearing) -> Self {
+        Self { status: 200, session: None, other: None, source: Source::Process(hearing), cap: 0, read: 0 }
+    }
+
+    /// Whether messages may come before the answer.
     pub fn streams(&self) -> bool {
-        matches!(self.form, Form::Events(_))
+        matches!(self.source, Source::Http(_, Form::Events(_)) | Source::Process(_))
     }
 
     /// Whether the media type says that there are JSON-RPC messages in it.
@@ -75,34 +87,37 @@ impl<'a> Exchange<'a> {
     /// # Errors
     /// [`Code::UpstreamInvalid`] when the response breaks off, [`Code::UpstreamTooLarge`].
     pub async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
-        match &self.form {
-            Form::Read(_) => Ok(None),
-            Form::Json => self.whole().await,
-            Form::Events(_) => self.event().await,
+        match &mut self.source {
+            Source::Http(_, Form::Read(_)) => Ok(None),
+            Source::Http(_, Form::Json) => self.whole().await,
+            Source::Http(_, Form::Events(_)) => self.event().await,
+            Source::Process(hearing) => hearing.next().await,
         }
     }
 
     async fn whole(&mut self) -> Result<Option<Bytes>, Fault> {
+        let Source::Http(lease, form) = &mut self.source else { return Ok(None) };
         let cap = self.cap;
         let too_large = || Fault::new(Code::UpstreamTooLarge, format!("answer is over {cap} bytes"));
-        let mut whole = Whole::new(cap, self.lease.announced()).ok_or_else(too_large)?;
-        while let Some(piece) = self.lease.chunk().await.map_err(|error| fault("answer", &error))? {
+        let mut whole = Whole::new(cap, lease.announced()).ok_or_else(too_large)?;
+        while let Some(piece) = lease.chunk().await.map_err(|error| fault("answer", &error))? {
             if !whole.push(piece) {
                 return Err(too_large());
             }
         }
-        self.form = Form::Read(None);
+        *form = Form::Read(None);
         Ok(Some(whole.bytes()))
     }
 
     async fn event(&mut self) -> Result<Option<Bytes>, Fault> {
+        let Source::Http(lease, form) = &mut self.source else { return Ok(None) };
         loop {
-            let Form::Events(parser) = &mut self.form else { return Ok(None) };
+            let Form::Events(parser) = form else { return Ok(None) };
             if let Some(event) = parser.next_event() {
                 return Ok(Some(event));
             }
-            let Some(data) = self.lease.chunk().await.map_err(|error| fault("event stream", &error))? else {
-                self.form = Form::Read(parser.place());
+            let Some(data) = lease.chunk().await.map_err(|error| fault("event stream", &error))? else {
+                *form = Form::Read(parser.place());
                 return Ok(None);
             };
             self.read = self.read.saturating_add(data.len());
@@ -115,13 +130,16 @@ impl<'a> Exchange<'a> {
 
     /// Starts counting towards the cap anew: for streams that have no end, after each event that was passed on.
     pub fn forget_read(&mut self) {
-        self.read = 0;
+        match &self.source {
+            Source::Http(..) => self.read = 0,
+            Source::Process(hearing) => hearing.forget_read(),
+        }
     }
 
     /// Where an event stream that has ended can be taken up again, if its server says so.
     pub(super) fn place(&self) -> Option<Place> {
-        match &self.form {
-            Form::Read(place) => place.clone(),
+        match &self.source {
+            Source::Http(_, Form::Read(place)) => place.clone(),
             _ => None,
         }
     }
@@ -138,6 +156,8 @@ impl<'a> Exchange<'a> {
 
     /// The connection may serve the next request, if the whole response was read.
     pub fn give_back(self) {
-        self.lease.give_back();
+        if let Source::Http(lease, _) = self.source {
+            lease.give_back();
+        }
     }
 }

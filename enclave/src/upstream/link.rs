@@ -1,11 +1,12 @@
 //! How a tool server is spoken to: the era that it knows, and the session that it gave.
 //!
 //! A server is first asked what it speaks: `server/discover` is answered by modern ones only, `initialize` by legacy ones.
-//! One that answers neither is sent bare requests, as in the quickstart. Nothing of the answers is believed beyond how
-//! to speak: what a server may do is in the catalog.
+//! One that answers neither is sent bare requests, as in the quickstart, unless it is a process, for MCP has no such form
+//! over stdio. Nothing of the answers is believed beyond how to speak: what a server may do is in the catalog.
 
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::rc::Rc;
 
 use claim::json::{self, Json};
 use serde_json::value::RawValue;
@@ -15,7 +16,8 @@ use super::dialect::{Client, Dialect, NOBODY, Outgoing, client_info, headers, tr
 use super::exchange::Exchange;
 use super::http1::Method;
 use super::pool::Hold;
-use super::{Fault, Upstreams};
+use super::stdio::Process;
+use super::{Fault, Upstreams, Way};
 use crate::error::Code;
 use crate::mcp::envelope::{self, Answer, Message};
 use crate::mcp::era::{Era, MODERN};
@@ -30,11 +32,21 @@ const HELLO_ID: &str = "\"cmcp-hello\"";
 /// Statuses of a server, or of a proxy before it, that is not there at the moment: they say nothing of what it speaks.
 const NOT_NOW: [u16; 4] = [429, 502, 503, 504];
 
+/// Who is spoken to.
+#[derive(Clone, Debug)]
+struct Peer {
+    /// The server's place in the catalog's list.
+    server: usize,
+    /// The server itself, if it is a process.
+    process: Option<Rc<Process>>,
+}
+
 /// What stands between the gateway and one tool server.
 #[derive(Debug)]
 pub struct Link {
     /// The server's place in the catalog's list.
     pub server: usize,
+    peer: Peer,
     /// What it speaks.
     pub dialect: Dialect,
     /// Its `capabilities`, as received.
@@ -43,8 +55,19 @@ pub struct Link {
 }
 
 impl Link {
-    fn new(server: usize, dialect: Dialect, capabilities: String) -> Self {
-        Self { server, dialect, capabilities, next_id: Cell::new(0) }
+    fn new(peer: &Peer, dialect: Dialect, capabilities: String) -> Self {
+        Self { server: peer.server, peer: peer.clone(), dialect, capabilities, next_id: Cell::new(0) }
+    }
+
+    /// Whether it leads to a process. It is told of requests that nobody waits for any more when their exchanges are
+    /// dropped.
+    pub fn is_process(&self) -> bool {
+        self.peer.process.is_some()
+    }
+
+    /// Whether it leads to a process that has ended.
+    pub fn is_over(&self) -> bool {
+        self.peer.process.as_ref().is_some_and(|process| process.is_over())
     }
 
     /// A request id that this link has not used; for links that several agents share.
@@ -76,25 +99,42 @@ impl Upstreams {
     /// # Errors
     /// What the server or the host did instead.
     pub async fn link(&self, server: usize, client: &Client<'_>) -> Result<Link, Fault> {
-        if client.era != Era::Legacy {
-            if let Some(link) = self.discover(server).await? {
-                return Ok(link);
+        if let Some(Way::Spawn(launcher)) = self.ways.get(server) {
+            let peer = Peer { server, process: Some(launcher.launch().await?) };
+            return self.greet_process(&peer, client).await;
+        }
+        let peer = Peer { server, process: None };
+        let found = if client.era == Era::Legacy {
+            match self.initialize(&peer, client).await? {
+                None => self.discover(&peer).await?,
+                found => found,
             }
-            return Ok(match self.initialize(server, client).await? {
-                Some(link) => link,
-                None => Link::new(server, Dialect::Bare, "{}".to_owned()),
-            });
-        }
-        if let Some(link) = self.initialize(server, client).await? {
-            return Ok(link);
-        }
-        Ok(match self.discover(server).await? {
-            Some(link) => link,
-            None => Link::new(server, Dialect::Bare, "{}".to_owned()),
-        })
+        } else {
+            match self.discover(&peer).await? {
+                None => self.initialize(&peer, client).await?,
+                found => found,
+            }
+        };
+        Ok(found.unwrap_or_else(|| Link::new(&peer, Dialect::Bare, "{}".to_owned())))
     }
 
-    async fn discover(&self, server: usize) -> Result<Option<Link>, Fault> {
+    /// A process that does not know `server/discover` may say nothing at all (MCP 2026-07-28, "stdio").
+    async fn greet_process(&self, peer: &Peer, client: &Client<'_>) -> Result<Link, Fault> {
+        let found = if client.era == Era::Legacy {
+            match self.initialize(peer, client).await? {
+                None => self.discover(peer).await?,
+                found => found,
+            }
+        } else {
+            match timeout(self.timeout / 2, self.discover(peer)).await.unwrap_or(Ok(None))? {
+                None => self.initialize(peer, client).await?,
+                found => found,
+            }
+        };
+        found.ok_or_else(|| invalid("server/discover and initialize"))
+    }
+
+    async fn discover(&self, peer: &Peer) -> Result<Option<Link>, Fault> {
         let outgoing = Outgoing {
             id: Some(HELLO_ID),
             method: "server/discover",
@@ -104,9 +144,9 @@ impl Upstreams {
             client: NOBODY,
             trace: None,
         };
-        let mut answer = self.hello(server, &Dialect::Modern, &outgoing).await?;
+        let mut answer = self.hello(peer, &Dialect::Modern, &outgoing).await?;
         if matches!(answer, Hello::Again) {
-            answer = self.hello(server, &Dialect::Modern, &outgoing).await?;
+            answer = self.hello(peer, &Dialect::Modern, &outgoing).await?;
         }
         let Hello::Yes(result, _) = answer else { return Ok(None) };
         let members = Members::parse(&result).map_err(|_| invalid("server/discover"))?;
@@ -115,10 +155,10 @@ impl Upstreams {
         if !versions.iter().any(|version| version == MODERN) {
             return Ok(None);
         }
-        Ok(Some(Link::new(server, Dialect::Modern, capabilities(&members))))
+        Ok(Some(Link::new(peer, Dialect::Modern, capabilities(&members))))
     }
 
-    async fn initialize(&self, server: usize, client: &Client<'_>) -> Result<Option<Link>, Fault> {
+    async fn initialize(&self, peer: &Peer, client: &Client<'_>) -> Result<Option<Link>, Fault> {
         let mut params = String::from("{");
         push_text(&mut params, "protocolVersion", LEGACY);
         push_member(&mut params, "capabilities", client.capabilities);
@@ -133,7 +173,7 @@ impl Upstreams {
             client: NOBODY,
             trace: None,
         };
-        let Hello::Yes(result, session) = self.hello(server, &Dialect::Bare, &outgoing).await? else { return Ok(None) };
+        let Hello::Yes(result, session) = self.hello(peer, &Dialect::Bare, &outgoing).await? else { return Ok(None) };
         let members = Members::parse(&result).map_err(|_| invalid("initialize"))?;
         // Who answers everything alike has not understood.
         let Some(version) = members.find("protocolVersion").and_then(string) else { return Ok(None) };
@@ -144,14 +184,14 @@ impl Upstreams {
             ));
         }
         let dialect = Dialect::Legacy { session, version: version.into_owned() };
-        let link = Link::new(server, dialect, capabilities(&members));
+        let link = Link::new(peer, dialect, capabilities(&members));
         self.notify(&link, "notifications/initialized", None).await?;
         Ok(Some(link))
     }
 
     /// A request of ours.
-    async fn hello(&self, server: usize, dialect: &Dialect, outgoing: &Outgoing<'_>) -> Result<Hello, Fault> {
-        let mut exchange = self.post(server, dialect, outgoing, Hold::Call).await?;
+    async fn hello(&self, peer: &Peer, dialect: &Dialect, outgoing: &Outgoing<'_>) -> Result<Hello, Fault> {
+        let mut exchange = self.post(peer, dialect, outgoing, Hold::Call).await?;
         if NOT_NOW.contains(&exchange.status) {
             return Err(Fault::new(Code::UpstreamUnavailable, exchange.describe()));
         }
@@ -206,6 +246,9 @@ impl Upstreams {
         message: &str,
     ) -> Result<bool, Fault> {
         let sent = async {
+            if let Some(process) = &link.peer.process {
+                return process.tell(message).await.map(|()| true);
+            }
             let mut exchange = self.exchange(link.server, method, headers, message.as_bytes(), Hold::Message).await?;
             let accepted = exchange.is_success();
             while exchange.next().await?.is_some() {}
@@ -216,19 +259,25 @@ impl Upstreams {
         timeout(self.timeout, sent).await.map_err(late)?
     }
 
-    /// Ends a session. The server may have forgotten it already.
+    /// Ends a session, or a process. The server may have forgotten it already.
     pub async fn end(&self, link: &Link) {
+        if let Some(process) = &link.peer.process {
+            process.end();
+        }
         if let Dialect::Legacy { session: Some(_), .. } = link.dialect {
             let headers = headers(&link.dialect, "", None, None);
             let _ = self.told(link, Method::Delete, &headers, "").await;
         }
     }
 
-    /// Opens the stream on which a legacy server speaks of itself. Nothing if it has none.
+    /// Opens the stream on which a legacy server, or a process, speaks of itself. Nothing if it has none.
     ///
     /// # Errors
     /// What the host did instead of dialling.
     pub async fn listen(&self, link: &Link) -> Result<Option<Exchange<'_>>, Fault> {
+        if let Some(process) = &link.peer.process {
+            return Ok(process.listen().map(Exchange::of_process));
+        }
         let headers = headers(&link.dialect, "", None, None);
         let exchange = self.exchange(link.server, Method::Get, &headers, b"", Hold::Stream).await?;
         Ok(exchange.streams().then_some(exchange))
@@ -260,7 +309,7 @@ impl Upstreams {
     /// # Errors
     /// As [`Upstreams::request`].
     pub async fn subscribe(&self, link: &Link, outgoing: &Outgoing<'_>) -> Result<Exchange<'_>, Fault> {
-        self.post(link.server, &link.dialect, outgoing, Hold::Stream).await
+        self.post(&link.peer, &link.dialect, outgoing, Hold::Stream).await
     }
 
     /// Sends a request.
@@ -268,22 +317,26 @@ impl Upstreams {
     /// # Errors
     /// [`Code::UpstreamUnavailable`] only when the request was not sent.
     pub async fn request(&self, link: &Link, outgoing: &Outgoing<'_>) -> Result<Exchange<'_>, Fault> {
-        self.post(link.server, &link.dialect, outgoing, Hold::Call).await
+        self.post(&link.peer, &link.dialect, outgoing, Hold::Call).await
     }
 
     async fn post(
         &self,
-        server: usize,
+        peer: &Peer,
         dialect: &Dialect,
         outgoing: &Outgoing<'_>,
         hold: Hold,
     ) -> Result<Exchange<'_>, Fault> {
         let params = outgoing.params.map(|params| translate(dialect, params, &outgoing.client)).transpose()?;
+        if let Some(process) = &peer.process {
+            let hearing = process.request(outgoing.id, outgoing.method, params.as_deref()).await?;
+            return Ok(Exchange::of_process(hearing));
+        }
         let mut headers = headers(dialect, outgoing.method, outgoing.name, outgoing.tool);
         let trace = outgoing.trace.into_iter().flat_map(Trace::fields);
         headers.extend(trace.map(|(name, value)| (name.into(), value.into())));
         let body = envelope::request(outgoing.id, outgoing.method, params.as_deref());
-        self.exchange(server, Method::Post, &headers, body.as_bytes(), hold).await
+        self.exchange(peer.server, Method::Post, &headers, body.as_bytes(), hold).await
     }
 
     async fn exchange(

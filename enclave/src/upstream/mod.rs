@@ -1,30 +1,32 @@
-//! The client towards tool servers: kept-alive HTTP/1.1 over streams that the host dials.
+//! The client towards tool servers: kept-alive HTTP/1.1 over streams that the host dials, and lines to and from processes
+//! that the host starts.
 //!
-//! The host resolves and connects; nothing it relays is believed beyond what the tool server's answer must be anyway.
+//! The host resolves, connects and spawns; nothing it relays is believed beyond what the tool server's answer must be anyway.
 
 pub mod http1;
 
 mod dialect;
 mod exchange;
 mod link;
+mod links;
 mod pool;
 mod sse;
+mod stdio;
 
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::sync::OnceCell;
-
 use self::http1::Error;
 use self::pool::Pool;
-use crate::catalog::Catalog;
+use self::stdio::Launcher;
+use crate::catalog::{Catalog, Place};
 use crate::error::Code;
 use crate::transport::Callback;
 
 pub use self::dialect::{Client, Dialect, NOBODY, Outgoing, approved, client_info};
 pub use self::exchange::Exchange;
 pub use self::link::Link;
+pub use self::links::Links;
 
 /// Why a tool server gave no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,31 +50,47 @@ impl Fault {
     }
 }
 
+/// How one server is reached.
+enum Way {
+    Dial(Pool),
+    Spawn(Launcher),
+}
+
 /// All tool servers of the catalog.
 pub struct Upstreams {
-    pools: Vec<Pool>,
-    /// By server: the link that everybody without a session of their own uses.
-    shared: Vec<RefCell<Rc<OnceCell<Rc<Link>>>>>,
+    ways: Vec<Way>,
+    /// The links that everybody without a session of their own uses.
+    shared: Links,
     max_response: usize,
     /// For messages that get no answer.
     timeout: Duration,
 }
 
 impl Upstreams {
-    /// One pool for each server of the catalog.
+    /// A way to each server of the catalog.
     pub fn new(catalog: &Catalog, callback: &Callback, limits: &crate::config::Limits) -> Self {
         let connections = limits.upstream_connections_per_server;
-        let pool = |server| Pool::new(server, callback.clone(), connections);
+        let servers = catalog.servers().iter().enumerate();
+        let ways = servers.map(|(index, server)| match &server.place {
+            Place::Remote(endpoint) => Way::Dial(Pool::new(endpoint, callback.clone(), connections)),
+            Place::Process(command) => {
+                let tool = catalog.behind(index).map(|tool| tool.index).next().unwrap_or(usize::MAX);
+                Way::Spawn(Launcher::new(command, tool, limits.max_response_bytes, callback.clone()))
+            }
+        });
         Self {
-            pools: catalog.servers().iter().map(pool).collect(),
-            shared: catalog.servers().iter().map(|_| RefCell::default()).collect(),
+            ways: ways.collect(),
+            shared: Links::default(),
             max_response: limits.max_response_bytes,
             timeout: Duration::from_millis(limits.upstream_timeout_ms),
         }
     }
 
     fn pool(&self, server: usize) -> Result<&Pool, Fault> {
-        self.pools.get(server).ok_or_else(|| Fault::new(Code::Internal, "tool server without a pool"))
+        match self.ways.get(server) {
+            Some(Way::Dial(pool)) => Ok(pool),
+            _ => Err(Fault::new(Code::Internal, "tool server without a pool")),
+        }
     }
 
     /// The link for requests that no legacy session of an agent stands behind.
@@ -80,22 +98,12 @@ impl Upstreams {
     /// # Errors
     /// As [`Upstreams::link`].
     pub async fn shared(&self, server: usize) -> Result<Rc<Link>, Fault> {
-        let place = self.shared.get(server).ok_or_else(|| Fault::new(Code::Internal, "no such tool server"))?;
-        let cell = place.borrow().clone();
-        if let Some(link) = cell.get() {
-            return Ok(link.clone());
-        }
-        // Boxed, as everything that few calls need: what a future may hold is copied with every call.
-        Box::pin(cell.get_or_try_init(|| async { self.link(server, &NOBODY).await.map(Rc::new) })).await.cloned()
+        self.shared.open(server, || async { self.link(server, &NOBODY).await.map(Rc::new) }).await
     }
 
     /// Forgets a shared link whose session has ended.
     pub fn forget(&self, link: &Rc<Link>) {
-        let Some(place) = self.shared.get(link.server) else { return };
-        let current = place.borrow().get().is_some_and(|current| Rc::ptr_eq(current, link));
-        if current {
-            place.replace(Rc::default());
-        }
+        self.shared.forget(link);
     }
 }
 

@@ -9,7 +9,7 @@ use wire::{EnclaveOpen, OpenAnswer, Text};
 
 use super::http1::{self, Answer, Connection, Error, Head, Method};
 use super::{Fault, fault};
-use crate::catalog::Server;
+use crate::catalog::Endpoint;
 use crate::error::Code;
 use crate::limits;
 use crate::transport::{BoxStream, Callback};
@@ -26,7 +26,7 @@ pub(super) enum Hold {
 }
 
 pub(super) struct Pool {
-    server: Server,
+    endpoint: Endpoint,
     authority: String,
     callback: Callback,
     permits: Semaphore,
@@ -60,10 +60,10 @@ impl Lease<'_> {
 }
 
 impl Pool {
-    pub(super) fn new(server: &Server, callback: Callback, connections: usize) -> Self {
+    pub(super) fn new(endpoint: &Endpoint, callback: Callback, connections: usize) -> Self {
         Self {
-            server: server.clone(),
-            authority: server.endpoint.authority(),
+            endpoint: endpoint.clone(),
+            authority: endpoint.authority(),
             callback,
             permits: Semaphore::new(connections),
             messages: Semaphore::new(connections),
@@ -82,7 +82,7 @@ impl Pool {
         hold: Hold,
     ) -> Result<(Head, Lease<'_>), Fault> {
         let fields = [("host", self.authority.as_str())].into_iter().chain(fields.iter().copied());
-        let request = http1::request(method, &self.server.endpoint.target, fields, body);
+        let request = http1::request(method, &self.endpoint.target, fields, body);
         let request = request.map_err(|error| fault("request", &error))?;
         let permit = self.permit(hold).await?;
         loop {
@@ -130,7 +130,7 @@ impl Pool {
     }
 
     async fn dial(&self) -> Result<BoxStream, String> {
-        let open = EnclaveOpen::Dial { host: Text(self.server.endpoint.host.clone()), port: self.server.endpoint.port };
+        let open = EnclaveOpen::Dial { host: Text(self.endpoint.host.clone()), port: self.endpoint.port };
         let mut stream = self.callback.open().await.map_err(|error| error.to_string())?;
         wire::write(&mut stream, &open).await.map_err(|error| error.to_string())?;
         match wire::read(&mut stream).await.map_err(|error| error.to_string())? {

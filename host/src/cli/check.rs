@@ -11,7 +11,7 @@ use super::Outcome;
 use crate::control::ControlError;
 use crate::documents::{Documents, Finding};
 use crate::enclave::{self, Enclave};
-use crate::events::{enforcement, provider};
+use crate::events::{all_warnings, enforcement, provider};
 use crate::report::{sha256, unix_ms};
 
 const EXAMPLES: &str = "\
@@ -19,7 +19,8 @@ Examples:
   host check --config cmcp-config.yaml
   host check --config cmcp-config.yaml --json | jq -r .policy_bundle_hash
 
-Exit code: 0 if the gateway would start with this configuration, 1 if not.";
+Exit code: 0 if the gateway would start with this configuration, 1 if not. Warnings do not change it; among them are tool
+servers over stdio whose program is missing here, or whose entrypoint is not the one that the catalog pins.";
 
 /// Validate a configuration, its policies and its catalog without serving, and print their hashes
 ///
@@ -38,8 +39,9 @@ pub(super) struct Check {
 impl Check {
     pub(super) async fn execute(self) -> Outcome {
         match self.check().await? {
-            Ok(report) => {
-                let text = if self.json { as_json(&report).to_string() } else { as_text(&report) };
+            Ok((report, warnings)) => {
+                let text =
+                    if self.json { as_json(&report, &warnings).to_string() } else { as_text(&report, &warnings) };
                 Ok(writeln!(std::io::stdout(), "{text}")?)
             }
             Err(finding) => {
@@ -51,21 +53,24 @@ impl Check {
         }
     }
 
-    async fn check(&self) -> Result<Result<BootReport, Finding>, Box<dyn std::error::Error>> {
+    async fn check(&self) -> Result<Result<(BootReport, Vec<String>), Finding>, Box<dyn std::error::Error>> {
         let documents = match Documents::load(&self.config) {
             Ok(documents) => documents,
             Err(finding) => return Ok(Err(finding)),
         };
         let mut enclave = Enclave::start(&enclave::sibling()?).await?;
         match enclave.control.check(documents.bundle(true, unix_ms(), None)).await {
-            Ok(report) => Ok(Ok(report)),
+            Ok(report) => {
+                let warnings = all_warnings(&report, &documents);
+                Ok(Ok((report, warnings)))
+            }
             Err(ControlError::Refused(refusal)) => Ok(Err(documents.finding(&refusal))),
             Err(error) => Err(error.into()),
         }
     }
 }
 
-fn as_text(report: &BootReport) -> String {
+fn as_text(report: &BootReport, warnings: &[String]) -> String {
     let mut text = format!(
         "ok\nprovider             {}\nenforcement_mode     {}\npolicy bundle        {} ({} policies)\ncatalog              {} ({} tools)\nconfig               {}",
         provider(report.provider),
@@ -81,14 +86,14 @@ fn as_text(report: &BootReport) -> String {
     if let Some(epoch) = report.controls_epoch {
         text.extend(["\noperator controls    epoch ", &epoch.to_string()]);
     }
-    for warning in &report.warnings {
+    for warning in warnings {
         text.push_str("\nwarning: ");
-        text.push_str(&warning.0);
+        text.push_str(warning);
     }
     text
 }
 
-fn as_json(report: &BootReport) -> Value {
+fn as_json(report: &BootReport, warnings: &[String]) -> Value {
     json!({
         "ok": true,
         "provider": provider(report.provider),
@@ -100,7 +105,7 @@ fn as_json(report: &BootReport) -> Value {
         "config_hash": sha256(report.config_hash),
         "policy_signed_by": report.policy_signed_by.map(sha256),
         "controls_epoch": report.controls_epoch,
-        "warnings": report.warnings.iter().map(|warning| warning.0.as_str()).collect::<Vec<_>>(),
+        "warnings": warnings,
     })
 }
 

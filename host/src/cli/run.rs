@@ -15,6 +15,7 @@ use crate::demo::DemoServer;
 use crate::documents::{Documents, Origin};
 use crate::enclave;
 use crate::metrics::{Metrics, server};
+use crate::processes::Processes;
 use crate::quickstart;
 use crate::report::{LogFormat, Reporter};
 use crate::store::disk::Folder;
@@ -65,7 +66,8 @@ impl Run {
         }
         let program = enclave::sibling()?;
         let dev = self.dev_enclave;
-        let supervisor = Supervisor { documents, listener, store, program, dev, metrics, reporter };
+        let processes = Arc::new(Processes::new(documents.catalog.clone(), &documents.folder(), reporter));
+        let supervisor = Supervisor { documents, listener, store, program, dev, processes, metrics, reporter };
         Ok(supervisor.run().await?)
     }
 

@@ -2,6 +2,7 @@
 //! Read leniently, because the enclave is the one who judges it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use hyper::Uri;
 use serde_json::Value;
@@ -40,6 +41,49 @@ pub struct Tool {
     pub name: String,
     /// `approved_definition.input_schema`, as it is.
     pub input_schema: Value,
+    /// How its server is started, if it is a process.
+    pub launch: Option<Arc<Launch>>,
+}
+
+/// How a tool server is started, as its entry has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Launch {
+    /// `server.display_name`.
+    pub name: String,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Names of the environment variables that are passed on.
+    pub env: Vec<String>,
+    /// The file that is the entrypoint, if it is another one than the program.
+    pub entrypoint: Option<String>,
+    /// SHA-256 of the entrypoint, as written.
+    pub entrypoint_digest: String,
+    /// Place of the entry in the file.
+    pub place: usize,
+}
+
+impl Launch {
+    /// Whether this is what the enclave asks for.
+    pub fn is(&self, wanted: &Self) -> bool {
+        self.command == wanted.command && self.env == wanted.env && self.entrypoint == wanted.entrypoint
+    }
+
+    fn of_entry(entry: &Value, place: usize) -> Option<Self> {
+        let server = entry.get("server").filter(|server| server["transport"] == "stdio")?;
+        let text = |key: &str| server.get(key).and_then(Value::as_str).map(str::to_owned);
+        let texts = |key: &str| {
+            let texts = server.get(key).and_then(Value::as_array).into_iter().flatten();
+            texts.filter_map(|text| Some(text.as_str()?.to_owned())).collect()
+        };
+        Some(Self {
+            name: text("display_name").unwrap_or_default(),
+            command: texts("command"),
+            env: texts("env"),
+            entrypoint: text("entrypoint"),
+            entrypoint_digest: text("entrypoint_digest").unwrap_or_default(),
+            place,
+        })
+    }
 }
 
 /// What the host needs to know of the catalog.
@@ -55,11 +99,23 @@ impl Catalog {
     /// Whatever can be understood; nothing, if the document is no JSON list.
     pub fn lenient(json: &[u8]) -> Self {
         let entries = serde_json::from_slice::<Vec<Value>>(json).unwrap_or_default();
-        let mut tools: Vec<_> = entries.iter().filter_map(tool).collect();
+        let mut tools: Vec<_> = entries.iter().enumerate().filter_map(|(place, entry)| tool(entry, place)).collect();
         tools.sort_by(|a, b| a.name.cmp(&b.name));
         let servers =
             entries.iter().filter_map(|entry| Server::of_url(entry.pointer("/server/url")?.as_str()?)).collect();
         Self { tools, servers }
+    }
+
+    /// How the server of the tool at this place of the sorted catalog is started.
+    pub fn launch(&self, index: u32) -> Option<&Arc<Launch>> {
+        self.tools.get(usize::try_from(index).ok()?)?.launch.as_ref()
+    }
+
+    /// Every server that is started, once.
+    pub fn launches(&self) -> impl Iterator<Item = &Launch> {
+        let mut names = BTreeSet::new();
+        let all = self.tools.iter().filter_map(|tool| tool.launch.as_deref());
+        all.filter(move |launch| names.insert(launch.name.clone()))
     }
 
     /// Name of the tool at this place of the sorted catalog; other requests have no place in it.
@@ -69,9 +125,10 @@ impl Catalog {
     }
 }
 
-fn tool(entry: &Value) -> Option<Tool> {
+fn tool(entry: &Value, place: usize) -> Option<Tool> {
     let input_schema = entry.pointer("/approved_definition/input_schema").cloned().unwrap_or_default();
-    Some(Tool { name: entry.get("tool_name")?.as_str()?.to_owned(), input_schema })
+    let launch = Launch::of_entry(entry, place).map(Arc::new);
+    Some(Tool { name: entry.get("tool_name")?.as_str()?.to_owned(), input_schema, launch })
 }
 
 #[cfg(test)]
@@ -89,6 +146,22 @@ mod tests {
         assert_eq!(catalog.tool_name(u32::MAX), "a request that is no tool call");
         let expected = [Server::new("10.0.0.1", 80), Server::new("[::1]", 9001), Server::new("tools.example", 443)];
         assert!(catalog.servers.iter().eq(&expected), "{:?}", catalog.servers);
+    }
+
+    #[test]
+    fn what_is_started_is_found_by_the_place_of_a_tool() {
+        let catalog = Catalog::lenient(
+            br#"[{"tool_name":"z","server":{"transport":"stdio","display_name":"S","command":["a","b"],"env":["HOME"]}},
+                 {"tool_name":"y","server":{"transport":"stdio","display_name":"S","command":["a","b"],"env":["HOME"]}},
+                 {"tool_name":"a","server":{"url":"http://[::1]:9001/mcp"}}]"#,
+        );
+        let launch = catalog.launch(2).unwrap();
+        assert_eq!((launch.place, launch.name.as_str()), (0, "S"));
+        let wanted = Launch { command: vec!["a".into(), "b".into()], env: vec!["HOME".into()], ..Launch::default() };
+        assert!(launch.is(&wanted) && !launch.is(&Launch { env: vec![], ..wanted.clone() }));
+        assert!(!launch.is(&Launch { entrypoint: Some("/x".into()), ..wanted }));
+        assert!(catalog.launch(0).is_none() && catalog.launch(u32::MAX).is_none());
+        assert_eq!(catalog.launches().count(), 1);
     }
 
     #[test]

@@ -15,6 +15,6 @@ pub use frame::{HEADER_LEN, Header, MAGIC, VERSION, WireError, blocking, read, w
 pub use messages::{
     Append, AppendAnswer, Blob, BootBundle, BootRefusal, BootReport, CodeTotal, ControlEvent, ControlRequest, Counters,
     Decision, Document, EnclaveOpen, Enforcement, HostOpen, LATENCY_BOUNDS_US, LATENCY_BUCKETS, LogEvent, Message,
-    OpenAnswer, OpenRefusal, PolicyFile, PolicyQuestions, Provider, RecallItem, RefusalCode, ReloadReport,
+    OpenAnswer, OpenRefusal, PolicyFile, PolicyQuestions, Provider, RecallItem, RefusalCode, ReloadReport, Spawned,
     StoreFailure, StoreHead, StorePosition, Text, ToolTotals, limits,
 };

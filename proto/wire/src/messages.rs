@@ -4,8 +4,9 @@
 //! 1. Variants and fields are only ever appended; none is reordered, retyped or reused.
 //! 2. Any change that old bytes would not survive raises [`crate::VERSION`].
 //! 3. Every variant has a byte vector in `SPEC.md`, checked by `tests/vectors.rs` in both directions.
-//! 4. What goes from the enclave to the host is numbers and enums. Text goes out only in a [`BootRefusal`] and, in dev builds,
-//!    in a [`ControlEvent::Part`], and only text about documents that the host itself sent.
+//! 4. What goes from the enclave to the host is numbers and enums. Text goes out only in a [`BootRefusal`], in what names a
+//!    tool server to dial or to spawn and, in dev builds, in a [`ControlEvent::Part`]: only text of or about documents that
+//!    the host itself sent.
 
 use bincode::de::BorrowDecoder;
 use bincode::enc::Encoder;
@@ -56,6 +57,7 @@ message!(StorePosition, 6, limits::SMALL);
 message!(Append, 7, limits::BATCH);
 message!(AppendAnswer, 8, limits::SMALL);
 message!(RecallItem, 9, limits::BATCH);
+message!(Spawned, 10, limits::SMALL);
 
 /// Bytes that are copied only after they are known to be there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -141,6 +143,25 @@ pub enum EnclaveOpen {
         /// Only batches whose [`Append::sessions`] has this number.
         session: u64,
     },
+    /// Start a tool server of the catalog as a process and relay its standard input and output. After the answer the host
+    /// sends one [`Spawned`].
+    Spawn {
+        /// Place of one of the server's tools in the catalog sorted by name.
+        tool: u32,
+        /// Program and arguments, as in the catalog.
+        command: Vec<Text>,
+        /// Names of the environment variables that are passed on, as in the catalog.
+        env: Vec<Text>,
+        /// The file that is the entrypoint, if the catalog names another one than the program.
+        entrypoint: Option<Text>,
+    },
+}
+
+/// A process was started; what the host says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct Spawned {
+    /// SHA-256 of the entrypoint as the host found it.
+    pub entrypoint_digest: [u8; 32],
 }
 
 /// Second frame of every stream.
@@ -159,11 +180,11 @@ pub enum OpenRefusal {
     ControlTaken,
     /// No boot bundle has been accepted yet.
     NotBooted,
-    /// The enclave holds as many streams as its limits allow.
+    /// There are as many streams or processes of this kind as limits allow.
     Busy,
-    /// The tool server could not be reached.
+    /// The tool server could not be reached or started.
     Unreachable,
-    /// The name is not one that the host may dial.
+    /// The name or command is not one that the host may dial or spawn.
     NotAllowed,
     /// The store cannot be opened or read.
     StoreUnavailable,

@@ -14,8 +14,8 @@ use wire::{
     Append, AppendAnswer, Blob, BootBundle, BootRefusal, BootReport, CodeTotal, CodecError, ControlEvent,
     ControlRequest, Counters, Document, EnclaveOpen, Enforcement, HEADER_LEN, Header, HostOpen, LATENCY_BUCKETS,
     LogEvent, MAGIC, Message, OpenAnswer, OpenRefusal, PolicyFile, PolicyQuestions, Provider, RecallItem, RefusalCode,
-    ReloadReport, StoreFailure, StoreHead, StorePosition, Text, ToolTotals, VERSION, WireError, blocking, decode,
-    encode, limits,
+    ReloadReport, Spawned, StoreFailure, StoreHead, StorePosition, Text, ToolTotals, VERSION, WireError, blocking,
+    decode, encode, limits,
 };
 
 fn blob() -> impl Strategy<Value = Blob> {
@@ -40,6 +40,8 @@ fn enclave_open() -> impl Strategy<Value = EnclaveOpen> {
             last,
             session
         }),
+        (any::<u32>(), vec(text(), 0..4), vec(text(), 0..4), prop::option::of(text()))
+            .prop_map(|(tool, command, env, entrypoint)| EnclaveOpen::Spawn { tool, command, env, entrypoint }),
     ]
 }
 
@@ -234,6 +236,7 @@ proptest! {
         survives(&append_answer);
         survives(&item);
         survives(&StorePosition { next });
+        survives(&Spawned { entrypoint_digest: [next.to_le_bytes()[0]; 32] });
     }
 }
 
@@ -253,6 +256,7 @@ fn decode_as_everything(bytes: &[u8]) {
     one::<Append>(bytes);
     one::<AppendAnswer>(bytes);
     one::<RecallItem>(bytes);
+    one::<Spawned>(bytes);
 }
 
 proptest! {
@@ -308,6 +312,7 @@ fn a_length_over_the_limit_is_refused_unread() {
     one::<Append>();
     one::<AppendAnswer>();
     one::<RecallItem>();
+    one::<Spawned>();
 }
 
 #[test]

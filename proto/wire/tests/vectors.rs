@@ -14,7 +14,7 @@ use std::fmt::Debug;
 use wire::{
     Append, AppendAnswer, Blob, BootBundle, BootRefusal, BootReport, CodeTotal, ControlEvent, ControlRequest, Counters,
     Decision, Document, EnclaveOpen, Enforcement, HostOpen, LATENCY_BOUNDS_US, LATENCY_BUCKETS, LogEvent, Message,
-    OpenAnswer, OpenRefusal, PolicyFile, PolicyQuestions, Provider, RecallItem, RefusalCode, ReloadReport,
+    OpenAnswer, OpenRefusal, PolicyFile, PolicyQuestions, Provider, RecallItem, RefusalCode, ReloadReport, Spawned,
     StoreFailure, StoreHead, StorePosition, Text, ToolTotals, blocking,
 };
 
@@ -76,6 +76,11 @@ fn open(vectors: &mut Vectors<'_>) {
     check(vectors, "EnclaveOpen::Records", &EnclaveOpen::Records { boot_id: [0xb0; 16], next: 3 });
     let recall = EnclaveOpen::Recall { boot_id: [0xb0; 16], first: 0, last: u64::MAX, session: 70_000 };
     check(vectors, "EnclaveOpen::Recall", &recall);
+    let command = vec!["/usr/bin/python3".into(), "s.py".into()];
+    let spawn =
+        EnclaveOpen::Spawn { tool: 300, command, env: vec!["HOME".into()], entrypoint: Some("/srv/s.py".into()) };
+    check(vectors, "EnclaveOpen::Spawn", &spawn);
+    check(vectors, "Spawned", &Spawned { entrypoint_digest: [6; 32] });
     check(vectors, "OpenAnswer::Ready", &OpenAnswer::Ready);
     for refusal in [
         OpenRefusal::ControlTaken,
@@ -244,7 +249,10 @@ fn no_variant_is_forgotten() {
     }
     fn enclave_open(message: &EnclaveOpen) {
         match message {
-            EnclaveOpen::Dial { .. } | EnclaveOpen::Records { .. } | EnclaveOpen::Recall { .. } => {}
+            EnclaveOpen::Dial { .. }
+            | EnclaveOpen::Records { .. }
+            | EnclaveOpen::Recall { .. }
+            | EnclaveOpen::Spawn { .. } => {}
         }
     }
     fn open_refusal(refusal: OpenRefusal) {

@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use wire::{
     Append, AppendAnswer, ControlEvent, ControlRequest, EnclaveOpen, HostOpen, Message, OpenAnswer, RecallItem,
-    StorePosition,
+    Spawned, StorePosition,
 };
 
 fn check<M: Message + PartialEq + std::fmt::Debug>(bytes: &[u8]) {
@@ -25,4 +25,5 @@ fuzz_target!(|bytes: &[u8]| {
     check::<Append>(bytes);
     check::<AppendAnswer>(bytes);
     check::<RecallItem>(bytes);
+    check::<Spawned>(bytes);
 });

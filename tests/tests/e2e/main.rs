@@ -28,6 +28,7 @@ mod resume;
 mod rounds;
 mod sessions;
 mod shapes;
+mod stdio;
 mod tamper;
 
 use std::time::Duration;

@@ -5,6 +5,7 @@ mod dials;
 mod frames;
 mod operator;
 mod records;
+mod spawns;
 mod totals;
 
 use serde_json::Value;

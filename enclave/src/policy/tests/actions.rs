@@ -42,7 +42,7 @@ fn an_action_that_the_schema_does_not_declare_is_denied() {
 fn a_server_that_the_catalog_does_not_have_is_denied() {
     let catalog = catalog();
     let policy = load(PERMIT, SCHEMA_ALL).unwrap();
-    let stranger = Server { url: "http://localhost:9/other".to_owned(), ..server(&catalog).clone() };
+    let stranger = Server { identity: "http://localhost:9/other".to_owned(), ..server(&catalog).clone() };
     for action in Action::ALL.into_iter().filter(|action| *action != Action::CallTool) {
         let object = Object::server(action, &stranger);
         let verdict = policy.decide(&Question { object, ..question(&catalog.tools()[0]) });

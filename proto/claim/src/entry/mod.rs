@@ -19,3 +19,5 @@ pub const GENESIS: &str = "genesis";
 
 /// `evidence_class` of a call of which the chain holds hashes only.
 pub const EVIDENCE_HASH_ONLY: &str = "hash-only";
+/// `evidence_class` of a call to a process that the host started: hashes as well, and the host's word on what ran.
+pub const EVIDENCE_HOST_SPAWNED: &str = "host-spawned";

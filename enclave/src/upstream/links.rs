@@ -1,0 +1,73 @@
+//! Links to tool servers, each opened when it is first needed.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use tokio::sync::OnceCell;
+use tokio::task::spawn_local;
+
+use super::{Fault, Link};
+use crate::error::Code;
+use crate::gateway::Gateway;
+
+/// At most one link to each server.
+#[derive(Default)]
+pub struct Links {
+    cells: RefCell<BTreeMap<usize, Rc<OnceCell<Rc<Link>>>>>,
+    closed: Cell<bool>,
+}
+
+impl Links {
+    /// The link to a server, opened if there is none; whoever comes meanwhile waits for it.
+    ///
+    /// # Errors
+    /// What became of opening it; the next caller tries again.
+    pub async fn open<F: Future<Output = Result<Rc<Link>, Fault>>>(
+        &self,
+        server: usize,
+        opening: impl FnOnce() -> F,
+    ) -> Result<Rc<Link>, Fault> {
+        let cell = self.cell(server)?;
+        if let Some(link) = cell.get() {
+            return Ok(link.clone());
+        }
+        // Boxed, as everything that few calls need: what a future may hold is copied with every call.
+        Box::pin(cell.get_or_try_init(opening)).await.cloned()
+    }
+
+    fn cell(&self, server: usize) -> Result<Rc<OnceCell<Rc<Link>>>, Fault> {
+        if self.closed.get() {
+            return Err(Fault::new(Code::UpstreamUnavailable, "session has ended"));
+        }
+        let mut cells = self.cells.borrow_mut();
+        let cell = cells.entry(server).or_default();
+        if cell.get().is_some_and(|link| link.is_over()) {
+            *cell = Rc::default();
+        }
+        Ok(cell.clone())
+    }
+
+    /// Forgets a link that is of no use any more.
+    pub fn forget(&self, link: &Rc<Link>) {
+        let mut cells = self.cells.borrow_mut();
+        if cells.get(&link.server).and_then(|cell| cell.get()).is_some_and(|current| Rc::ptr_eq(current, link)) {
+            cells.remove(&link.server);
+        }
+    }
+
+    /// The links that are open.
+    pub fn all(&self) -> Vec<Rc<Link>> {
+        self.cells.borrow().values().filter_map(|cell| cell.get().cloned()).collect()
+    }
+
+    /// Ends what is behind the links, and lets no others open.
+    pub fn end(&self, gateway: &Rc<Gateway>) {
+        self.closed.set(true);
+        let cells = std::mem::take(&mut *self.cells.borrow_mut());
+        for link in cells.into_values().filter_map(|cell| cell.get().cloned()) {
+            let gateway = gateway.clone();
+            spawn_local(async move { gateway.upstreams.end(&link).await });
+        }
+    }
+}
