@@ -79,6 +79,9 @@ def catalog_entry(tool, server="Server", capabilities=()):
 
 PROTOCOL = "io.modelcontextprotocol/"
 CLIENT = {"name": "tests", "version": "1"}
+# Some servers have more tools for clients that can be asked.
+CAN = {"sampling": {}, "elicitation": {}, "roots": {}}
+HELLO = {"protocolVersion": "2025-11-25", "capabilities": CAN, "clientInfo": CLIENT}
 
 
 def send(url, message, **headers):
@@ -104,13 +107,30 @@ def list_tools(url, modern=False):
             except urllib.error.HTTPError:
                 pass
         sys.exit(f"{url} lists no tools")
-    # Some servers have more tools for clients that can be asked.
-    capabilities = {"sampling": {}, "elicitation": {}, "roots": {}}
-    hello = {"protocolVersion": "2025-11-25", "capabilities": capabilities, "clientInfo": CLIENT}
-    session, _ = send(url, {"id": 1, "method": "initialize", "params": hello})
+    session, _ = send(url, {"id": 1, "method": "initialize", "params": HELLO})
     headers = {"MCP-Protocol-Version": "2025-11-25", **({"Mcp-Session-Id": session} if session else {})}
     send(url, {"method": "notifications/initialized"}, **headers)
     return send(url, {"id": 2, "method": "tools/list"}, **headers)[1]["result"]["tools"]
+
+
+def list_tools_of(command, environment=()):
+    """The tools of a server over stdio, which sees these variables of the environment."""
+    own = {name: os.environ[name] for name in environment if name in os.environ}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "env": own, "text": True}
+    with subprocess.Popen(command, **pipes) as server:
+        try:
+            for message in [
+                {"id": 1, "method": "initialize", "params": HELLO},
+                {"method": "notifications/initialized"},
+                {"id": 2, "method": "tools/list"},
+            ]:
+                server.stdin.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+                server.stdin.flush()
+                while "id" in message and (answer := json.loads(server.stdout.readline())).get("id") != message["id"]:
+                    pass
+            return answer["result"]["tools"]
+        finally:
+            server.kill()
 
 
 def write_setup(tools, durability="strict", mode="advisory", documents=QUICKSTART, catalog=None, policies="", **tool):

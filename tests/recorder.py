@@ -15,6 +15,7 @@ class Exchange:
     def __init__(self, verb, headers, body):
         self.verb, self.headers, self.body = verb, headers, body
         self.status, self.answer_headers, self.answer = None, {}, b""
+        self.over = threading.Event()
 
     @property
     def request(self):
@@ -64,6 +65,7 @@ class Recorder:
                     self.close_connection = True
                 finally:
                     upstream.close()
+                    exchange.over.set()
 
             def pass_on(self, exchange, answer):
                 exchange.status, exchange.answer_headers = answer.status, dict(answer.headers)

@@ -42,7 +42,7 @@ def bare_calls(url, tools):
         try:
             send(url, {"id": 1, "method": "tools/call", "params": {"name": tool, "arguments": {}}})
         except urllib.error.HTTPError as error:
-            assert error.code == 403, error
+            assert (error.code, json.load(error)["error"]["data"]["error_code"]) == (403, "POLICY_DENY"), error
 
 
 def answer_code(exchange):
@@ -76,6 +76,8 @@ def run(tools, documents, catalog, agents):
 
 def check(gateway, front, server):
     asked = [exchange for exchange in front.exchanges if "id" in exchange.request and exchange.request.get("method") in CALLS]
+    for exchange in asked:
+        assert exchange.over.wait(10), f"no answer to {exchange.request}"
     codes = Counter(answer_code(exchange) for exchange in asked)
     assert set(codes) <= DENIED | NO_CALL, f"answers to calls: {codes}"
     reached = Counter(exchange.request.get("method") for exchange in server.exchanges)

@@ -33,7 +33,7 @@ const STEPS = {
   elicitation: async ({ call }) => text(await call(...plan.elicitation)),
   async cancel({ call }) {
     const hangUp = new AbortController();
-    setTimeout(() => hangUp.abort(), 300);
+    setTimeout(() => hangUp.abort(), 1000);
     return call(...plan.cancel, { signal: hangUp.signal }).then(text, () => 'cancelled');
   },
   'call again': call,

@@ -162,7 +162,7 @@ def elicitation(client):
 async def cancel(client):
     """As a program stops to wait."""
     try:
-        return await asyncio.wait_for(client.call(*PLAN["cancel"]), 0.3)
+        return await asyncio.wait_for(client.call(*PLAN["cancel"]), 1)
     except asyncio.TimeoutError:
         return "cancelled"
 

@@ -87,7 +87,7 @@ async fn step(client: &Client, name: &str, plan: &Value) -> Result<String, Faile
             Ok(heard.iter().map(f64::to_string).collect::<Vec<_>>().join(" "))
         }
         // As a program stops to wait.
-        "cancel" => match timeout(Duration::from_millis(300), call(client, &plan[name])).await {
+        "cancel" => match timeout(Duration::from_secs(1), call(client, &plan[name])).await {
             Ok(answer) => answer,
             Err(_) => Ok("cancelled".to_owned()),
         },
