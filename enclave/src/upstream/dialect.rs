@@ -8,7 +8,7 @@ use super::Fault;
 use crate::catalog::{Capability, Server, Tool};
 use crate::error::Code;
 use crate::mcp::era::{self, Era, MODERN};
-use crate::mcp::members::{Members, push_member, push_received};
+use crate::mcp::members::{Members, push_member, push_received, push_text};
 use crate::mcp::trace::Trace;
 
 /// How requests are written for a server.
@@ -127,6 +127,25 @@ pub(super) fn translate<'a>(dialect: &Dialect, params: &'a str, client: &Client<
     Ok(Cow::Owned(text))
 }
 
+/// Parameters with a trace in their `_meta`, for a server that gets no headers; nothing if they name a trace themselves.
+pub(super) fn traced(params: &str, trace: &Trace) -> Option<String> {
+    let members = Members::parse(params).ok()?;
+    let meta = members.find("_meta").map_or("{}", |meta| meta.get());
+    let received = Members::parse(meta).ok()?;
+    if received.iter().any(|(key, _)| trace.fields().any(|(name, _)| name == key)) {
+        return None;
+    }
+    let mut meta = received.without(|_| false);
+    meta.pop();
+    trace.fields().for_each(|(name, value)| push_text(&mut meta, name, value));
+    meta.push('}');
+    let mut text = members.without(|key| key == "_meta");
+    text.pop();
+    push_member(&mut text, "_meta", &meta);
+    text.push('}');
+    Some(text)
+}
+
 /// What of the agent's capabilities a server may use: those that the catalog approves of.
 pub fn approved(server: &Server, capabilities: &str) -> String {
     let Ok(members) = Members::parse(capabilities) else { return "{}".to_owned() };
@@ -139,8 +158,23 @@ pub fn approved(server: &Server, capabilities: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Client, Dialect, translate};
+    use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+
+    use super::{Client, Dialect, traced, translate};
     use crate::mcp::era::Era;
+    use crate::mcp::trace::Trace;
+
+    #[test]
+    fn a_trace_goes_into_meta_where_there_are_no_headers() {
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let headers: HeaderMap =
+            [(HeaderName::from_static("traceparent"), HeaderValue::from_static(parent))].into_iter().collect();
+        let trace = Trace::of(&headers).unwrap();
+        let expected = format!(r#"{{"a":1.0,"_meta":{{"x":[ ],"traceparent":"{parent}"}}}}"#);
+        assert_eq!(traced(r#"{"_meta":{"x":[ ]},"a":1.0}"#, &trace).unwrap(), expected);
+        assert_eq!(traced("{}", &trace).unwrap(), format!(r#"{{"_meta":{{"traceparent":"{parent}"}}}}"#));
+        assert_eq!(traced(r#"{"_meta":{"traceparent":"own"}}"#, &trace), None);
+    }
 
     #[test]
     fn only_meta_is_translated() {

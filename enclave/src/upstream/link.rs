@@ -12,7 +12,7 @@ use claim::json::{self, Json};
 use serde_json::value::RawValue;
 use tokio::time::{sleep, timeout};
 
-use super::dialect::{Client, Dialect, NOBODY, Outgoing, client_info, headers, translate};
+use super::dialect::{Client, Dialect, NOBODY, Outgoing, client_info, headers, traced, translate};
 use super::exchange::Exchange;
 use super::http1::Method;
 use super::pool::Hold;
@@ -329,7 +329,9 @@ impl Upstreams {
     ) -> Result<Exchange<'_>, Fault> {
         let params = outgoing.params.map(|params| translate(dialect, params, &outgoing.client)).transpose()?;
         if let Some(process) = &peer.process {
-            let hearing = process.request(outgoing.id, outgoing.method, params.as_deref()).await?;
+            let traced = outgoing.trace.and_then(|trace| traced(params.as_deref()?, trace));
+            let params = traced.as_deref().or(params.as_deref());
+            let hearing = process.request(outgoing.id, outgoing.method, params).await?;
             return Ok(Exchange::of_process(hearing));
         }
         let mut headers = headers(dialect, outgoing.method, outgoing.name, outgoing.tool);

@@ -305,7 +305,7 @@ fn an_entrypoint_may_be_a_script() {
     assert_eq!(gateway.call("changed", CONTACTS).error_code(), "UPSTREAM_ENTRYPOINT_MISMATCH");
 }
 
-/// The puppet does not end with its input, the shell not even with SIGTERM.
+/// The puppet does not end with its input, the shell not even with SIGTERM, and what it started knows of neither.
 #[test]
 fn no_process_outlives_the_host() {
     let tool = server(Speaks::Modern, |line| {
@@ -315,7 +315,7 @@ fn no_process_outlives_the_host() {
         }
     });
     let setup = setup(&tool, &json!({}));
-    let command = "trap '' TERM; while :; do sleep 1; done";
+    let command = "trap '' TERM; sleep 1000 & while :; do read -r line || sleep 1; done";
     let shell = json!({
         "display_name": "Shell", "transport": "stdio", "command": ["/bin/sh", "-c", command],
         "entrypoint_digest": digest(Path::new("/bin/sh")),
@@ -330,11 +330,13 @@ fn no_process_outlives_the_host() {
         assert_eq!(call.join().expect("no panic"), "UPSTREAM_TIMEOUT");
     });
     let shells = proc::children(gateway.host_pid(), "sh");
+    let sleepers: Vec<u32> = shells.iter().flat_map(|shell| proc::children(*shell, "sleep")).collect();
+    assert!(!sleepers.is_empty());
     let puppet = pid(&tool.processes()[0]);
     let started = Instant::now();
     let (status, _folder) = gateway.stop();
     assert!(status.success() && started.elapsed() < Duration::from_secs(15), "{status} {:?}", started.elapsed());
-    for pid in shells.into_iter().chain([puppet]) {
+    for pid in shells.into_iter().chain(sleepers).chain([puppet]) {
         assert!(!proc::alive(pid), "{pid} is left");
     }
 }
