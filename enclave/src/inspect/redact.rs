@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::text::{folded, is_container, is_json_like};
-use super::tree::{Edits, Kind, Member, Tree, Unreadable};
+use super::tree::{Edits, Kind, Member, Tree, Unreadable, is_json};
 use crate::limits;
 use crate::mcp::members::push_string;
 
@@ -136,7 +136,7 @@ impl Redaction<'_> {
 
     /// JSON inside a string loses its fields too; false if it is none. What is nested too deeply to be sure goes.
     fn inside(&mut self, string: &Tree, text: &str, place: &mut Vec<String>, level: usize) -> Result<bool, Unreadable> {
-        if !is_json_like(text) || serde_json::from_str::<&serde_json::value::RawValue>(text).is_err() {
+        if !is_json_like(text) || !is_json(text) {
             return Ok(false);
         }
         let tree = match Tree::parse(text) {

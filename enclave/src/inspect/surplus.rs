@@ -2,7 +2,7 @@
 
 use super::schema::{Id, Schema};
 use super::text::is_container;
-use super::tree::{Edits, Kind, Tree, Unreadable};
+use super::tree::{Edits, Kind, Tree, Unreadable, is_json};
 use crate::mcp::members::push_string;
 
 /// A result without them, and how many there were; nothing if there were none. The text beside a structured result is usually
@@ -20,7 +20,10 @@ pub(super) fn drop_surplus(result: &str, schema: &Schema) -> Result<Option<(Stri
     for block in tree.get("content").map_or(&[][..], Tree::elements) {
         let Some(place) = block.get("text") else { continue };
         let Some(text) = place.text().filter(|text| is_container(text)) else { continue };
-        let Ok(inner) = Tree::parse(text) else { continue };
+        if !is_json(text) {
+            continue;
+        }
+        let inner = Tree::parse(text)?;
         let mut inside = Edits::default();
         count += prune(&inner, schema, &whole, &mut inside);
         if !inside.is_empty() {
@@ -84,6 +87,14 @@ mod tests {
             after,
             json!({"content": [{"type": "text", "text": r#"{"open":{}}"#}, {"type": "text", "text": "z: 1"}]})
         );
+    }
+
+    #[test]
+    fn text_that_hides_a_member_behind_another_is_no_result() {
+        let schema = Schema::compile(&json::parse(br#"{"properties":{"a":{}}}"#).unwrap()).unwrap();
+        let with = |text: &str| json!({"content": [{"type": "text", "text": text}]}).to_string();
+        assert!(drop_surplus(&with(r#"{"a":{"x":1,"x":2}}"#), &schema).is_err());
+        assert_eq!(drop_surplus(&with("{a: no JSON}"), &schema), Ok(None));
     }
 
     #[test]

@@ -6,9 +6,9 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
 use unicode_normalization::UnicodeNormalization;
 
+use super::tree::is_json;
 use crate::limits;
 
 /// Content types whose bytes are encoded, and links, whose target is elsewhere.
@@ -64,7 +64,7 @@ impl Text {
         }
         if level >= limits::MAX_JSON_IN_TEXT {
             self.unseen("json in text");
-        } else if serde_json::from_str::<&RawValue>(string).is_ok() {
+        } else if is_json(string) {
             self.read(string, level + 1);
         }
     }

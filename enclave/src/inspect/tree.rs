@@ -36,10 +36,17 @@ pub(super) struct Member {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unreadable;
 
+/// Whether a text is JSON, of any depth.
+pub(super) fn is_json(text: &str) -> bool {
+    serde_json::from_str::<&RawValue>(text).is_ok()
+}
+
 impl Tree {
     /// Takes a JSON text apart.
     pub(super) fn parse(text: &str) -> Result<Self, Unreadable> {
-        serde_json::from_str::<&RawValue>(text).map_err(|_| Unreadable)?;
+        if !is_json(text) {
+            return Err(Unreadable);
+        }
         let mut cursor = Cursor { text, at: 0 };
         cursor.value(0)
     }
