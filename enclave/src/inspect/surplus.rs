@@ -57,10 +57,12 @@ fn prune(value: &Tree, schema: &Schema, ids: &[Id], edits: &mut Edits) -> u64 {
 #[cfg(test)]
 mod tests {
     use claim::json;
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::drop_surplus;
     use crate::inspect::schema::Schema;
+    use crate::inspect::tests::any_json;
 
     fn dropped(result: &str, schema: &serde_json::Value) -> String {
         let schema = Schema::compile(&json::parse(schema.to_string().as_bytes()).unwrap()).unwrap();
@@ -109,5 +111,24 @@ mod tests {
         assert_eq!(dropped(result, &closed), r#"{"structuredContent":{"a":1}}"#);
         let closed = json!({"additionalProperties": {"properties": {"d": {}}}});
         assert_eq!(dropped(result, &closed), r#"{"structuredContent":{"a":1,"b":{}}}"#);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_left_and_nothing_else_goes(value in any_json(), other in any_json()) {
+            let schema = json!({
+                "properties": {"a": {"$ref": "#"}, "ssn": {"items": {"$ref": "#"}}},
+                "anyOf": [{"properties": {"b": {}}}, true],
+            });
+            let schema = Schema::compile(&json::parse(schema.to_string().as_bytes()).unwrap()).unwrap();
+            let text = json!([{"type": "text", "text": value.to_string()}]);
+            let before = json!({"structuredContent": value, "content": text, "other": other}).to_string();
+            if let Ok(Some((after, count))) = drop_surplus(&before, &schema) {
+                prop_assert!(count > 0);
+                prop_assert_eq!(drop_surplus(&after, &schema), Ok(None));
+                let after: serde_json::Value = serde_json::from_str(&after).unwrap();
+                prop_assert_eq!(&after["other"], &other);
+            }
+        }
     }
 }
