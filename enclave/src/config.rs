@@ -4,6 +4,7 @@
 //! `config_hash`, the host's own settings (`listen_addr`, paths) included.
 
 mod auth;
+mod catalog;
 mod operator;
 
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use wire::{BootRefusal, Document, Enforcement, RefusalCode};
 use crate::document::{self, refusal};
 
 pub use self::auth::{Auth, AuthMode, Scope, Sensitivity, Token, TokenHash};
+pub use self::catalog::{Catalog, Severity};
 pub use self::operator::Operator;
 
 /// Evidence providers of other builds, so that the refusal can say so.
@@ -47,6 +49,9 @@ pub struct Config {
     #[serde(default = "default_listen_addr")]
     #[cfg_attr(test, schemars(with = "String"))]
     pub listen_addr: SocketAddr,
+    /// What it means that a tool server says something else of its tools than was approved.
+    #[serde(default)]
+    pub catalog: Catalog,
     /// The record store.
     #[serde(default)]
     pub audit: Audit,
@@ -215,7 +220,7 @@ macro_rules! limits {
             fn check(&self) -> Result<(), BootRefusal> {
                 $(if !($min..=$max).contains(&self.$name) {
                     return Err(out_of_range(
-                        stringify!($name),
+                        concat!("limits.", stringify!($name)),
                         &self.$name.to_string(),
                         &format!("{} to {}: {}", $min, $max, $reason),
                     ));
@@ -277,6 +282,7 @@ impl Config {
             check_text("model.model_id", &model.model_id)?;
         }
         auth::check(&self.auth, &self.operator)?;
+        self.catalog.check()?;
         self.limits.check()
     }
 
@@ -307,13 +313,14 @@ fn check_text(field: &str, value: &str) -> Result<(), BootRefusal> {
     Err(refusal(RefusalCode::InvalidValue, &Document::Config, field, &format!("{value:?}"), &expected))
 }
 
-fn out_of_range(name: &str, found: &str, expected: &str) -> BootRefusal {
-    refusal(RefusalCode::InvalidValue, &Document::Config, &format!("limits.{name}"), found, expected)
+fn out_of_range(field: &str, found: &str, expected: &str) -> BootRefusal {
+    refusal(RefusalCode::InvalidValue, &Document::Config, field, found, expected)
 }
 
 /// Keys of the sections, for whoever lost the indentation.
-const SECTIONS: [(&str, &[&str]); 8] = [
+const SECTIONS: [(&str, &[&str]); 9] = [
     ("attestation", &["provider", "enforcement_mode"]),
+    ("catalog", &["drift_policy", "unanswered_list", "recheck_seconds"]),
     ("audit", &["store_path", "durability"]),
     ("claim", &["entries"]),
     ("model", &["model_id"]),

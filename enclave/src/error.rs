@@ -110,6 +110,12 @@ codes! {
     EntrypointMismatch = 32, "UPSTREAM_ENTRYPOINT_MISMATCH", 502, -32000, "tool server's entrypoint is not the one in the catalog";
     /// The host runs as many processes of tool servers as its limits allow: close sessions, or give servers `process: shared`.
     ProcessLimit = 33, "UPSTREAM_PROCESS_LIMIT", 503, -32000, "no room for another process of a tool server";
+    /// What the tool server says of the tool now is not what was approved; the call was not forwarded. Approve the new definition in
+    /// the catalog, or have the server put right.
+    CatalogDrift = 34, "CATALOG_DRIFT", 403, -32000, "tool's definition is not the approved one";
+    /// The tool server did not list its tools, so that nothing shows that the tool is still what was approved; the call was not
+    /// forwarded.
+    CatalogUnconfirmed = 35, "CATALOG_UNCONFIRMED", 503, -32000, "tool server did not list its tools";
     /// The arguments are not those of the approved `input_schema`: see `error.data.detail`; the call was not forwarded.
     ArgumentsRefused = 36, "ARGUMENTS_REFUSED", 400, -32602, "arguments do not fit the tool's approved definition";
     /// The tool server's answer failed inspection and is withheld; the call has run. The audit entry says what was found.

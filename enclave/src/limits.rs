@@ -68,6 +68,12 @@ pub const RESUME_PAUSE: Duration = Duration::from_secs(1);
 pub const MIN_RESUME_PAUSE: Duration = Duration::from_millis(100);
 /// Pause before a tool server's own event stream is opened again.
 pub const LISTEN_AGAIN: Duration = Duration::from_secs(1);
+/// Pages of one tool server's list of tools; its bytes are under the cap on answers, all pages together.
+pub const MAX_LIST_PAGES: usize = 1000;
+/// Lists that one call waits for while its tool server says again and again that its tools have changed.
+pub const MAX_LISTS: usize = 3;
+/// Definitions that are not the approved ones with an entry of their own, in one session; a call of a further one still says so.
+pub const MAX_DRIFTS: usize = 64;
 /// Rounds of one call that the gateway makes for an agent that knows none.
 pub const MAX_ROUNDS: u32 = 8;
 /// Warnings of one report about documents; together they stay well under the control frame's limit.

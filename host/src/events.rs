@@ -171,6 +171,12 @@ fn described(catalog: &Catalog, event: LogEvent) -> (&'static str, String, Value
             let text = format!("fault {name}: {tool} in session {session} (docs/errors.md)");
             ("faulted", text, json!({ "session": session, "tool": tool, "code": code, "error_code": name }))
         }
+        LogEvent::Unapproved { session, tool, code } => {
+            let tool = catalog.tool_name(tool);
+            let name = codes::name(code);
+            let text = format!("{name}: {tool} in session {session} (docs/errors.md)");
+            ("unapproved", text, json!({ "session": session, "tool": tool, "code": code, "error_code": name }))
+        }
         LogEvent::StoreUnavailable => {
             ("store_unavailable", "the record store does not answer; calls are refused".to_owned(), json!({}))
         }

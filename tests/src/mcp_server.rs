@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::http::{Message, read_message, response_bytes};
+use crate::setup::listed_tools;
 use crate::wait_for;
 
 /// How long a script waits for what it expects.
@@ -130,6 +131,11 @@ impl Turn<'_> {
         self.method() == "tools/call"
     }
 
+    /// Whether the script has not answered yet.
+    pub fn is_unanswered(&self) -> bool {
+        self.state == State::Unanswered
+    }
+
     /// Sends this JSON text as `result`: as the last event of the event stream, if there is one.
     pub fn result(&mut self, result: &str) {
         let text = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, self.body["id"]);
@@ -213,6 +219,7 @@ impl Turn<'_> {
             ("POST", "server/discover") if modern => self.result(&discovered()),
             ("POST", "initialize") if !modern => self.initialized("2025-11-25", Some("upstream-session")),
             ("POST", "tools/call") => self.text("ok"),
+            ("POST", "tools/list") => self.result(&listed_tools()),
             ("POST", method) if method.is_empty() || method.starts_with("notifications/") => {
                 self.raw(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n");
             }

@@ -1,6 +1,8 @@
 //! The documents that configure a gateway under test: the quickstart's, with changes.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Mutex;
 
 use claim::operator::OperatorKey;
 use serde_json::{Value, json};
@@ -11,6 +13,9 @@ use crate::bin;
 const DEFINITION_HASH: &str = "sha256:b42ecf14612f23456b5b0794864a00288d4038ac444cedb87fc214cefee89e35";
 /// The quickstart's one tool, which its policy names.
 pub const CONTACTS: &str = "salesforce.contacts";
+
+/// Names that share the quickstart's definition: tool servers list them all.
+static NAMES: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// A schema with every action that the gateway knows.
 const SCHEMA: &str = r"namespace cMCP {
@@ -111,12 +116,22 @@ impl Setup {
     /// Adds a tool with the quickstart's definition.
     #[must_use]
     pub fn tool(mut self, name: &str, url: &str, domain: &str, sensitivity: &str) -> Self {
+        NAMES.lock().expect("not poisoned").insert(name.to_owned());
         let mut tool = self.catalog[0].clone();
         tool["tool_name"] = json!(name);
         tool["server"]["url"] = json!(url);
         tool["compliance_domain"] = json!(domain);
         tool["sensitivity_level"] = json!(sensitivity);
         assert_eq!(tool["definition_hash"], DEFINITION_HASH);
+        self.catalog.as_array_mut().expect("a list").push(tool);
+        self
+    }
+
+    /// Adds a second tool like the first.
+    #[must_use]
+    pub fn another(mut self, name: &str) -> Self {
+        let mut tool = self.catalog[0].clone();
+        tool["tool_name"] = json!(name);
         self.catalog.as_array_mut().expect("a list").push(tool);
         self
     }
@@ -188,6 +203,28 @@ impl Setup {
             std::fs::write(folder.join("policies").join(name), text).expect("a file");
         }
     }
+}
+
+/// An entry of the catalog as an element of `tools/list`.
+pub fn listed(entry: &Value) -> Value {
+    let definition = &entry["approved_definition"];
+    let names = [("title", "title"), ("description", "description"), ("annotations", "annotations")];
+    let names = names.into_iter().chain([("inputSchema", "input_schema"), ("outputSchema", "output_schema")]);
+    let members = names.filter_map(|(listed, approved)| Some((listed.to_owned(), definition.get(approved)?.clone())));
+    Value::Object([("name".to_owned(), entry["tool_name"].clone())].into_iter().chain(members).collect())
+}
+
+/// The result of `tools/list`: the quickstart's tool, and its definition by every other name that was approved of, and as `echo`.
+pub fn listed_tools() -> String {
+    let tool = listed(&Setup::quickstart("").catalog[0]);
+    let mut names = NAMES.lock().expect("not poisoned").clone();
+    names.extend([CONTACTS, "echo"].map(str::to_owned));
+    let called = |name: &String| {
+        let mut tool = tool.clone();
+        tool["name"] = json!(name);
+        tool
+    };
+    json!({"tools": names.iter().map(called).collect::<Vec<_>>()}).to_string()
 }
 
 /// `params` of a call in the quickstart's shape.

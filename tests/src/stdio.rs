@@ -11,6 +11,7 @@ use claim::Digest;
 use serde_json::{Value, json};
 
 use crate::mcp_server::{Speaks, capabilities, discovered, tool_result};
+use crate::setup::listed_tools;
 use crate::wait_for;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -202,6 +203,7 @@ pub fn plain_answer(message: &Value, speaks: Speaks) -> Option<String> {
             json!({"protocolVersion": "2025-11-25", "capabilities": capabilities(), "serverInfo": info}).to_string()
         }
         ("tools/call", _) => tool_result("ok"),
+        ("tools/list", _) => listed_tools(),
         _ => {
             let error = json!({"code": -32601, "message": "no"});
             return Some(json!({"jsonrpc": "2.0", "id": id, "error": error}).to_string());

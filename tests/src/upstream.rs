@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::http::{Message, read_message, response_bytes};
+use crate::setup::listed_tools;
 
 /// How the server answers one `tools/call`.
 #[derive(Clone, Debug)]
@@ -114,6 +115,7 @@ impl Upstream {
                 script(&request)
             }
             Some("initialize") => Reply::Result(initialized()),
+            Some("tools/list") => Reply::Result(listed_tools()),
             Some(method) if method.starts_with("notifications/") => {
                 Reply::Raw(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n".to_vec())
             }

@@ -5,6 +5,7 @@
 //! without sensitivity would otherwise be public by oversight.
 
 mod command;
+mod drift;
 mod entry;
 mod fingerprint;
 mod mirror;
@@ -21,6 +22,7 @@ use crate::document::{self, refusal};
 use crate::labels::{Domain, Label};
 
 pub use command::{Command, Scope};
+pub use drift::{Comparison, Drift};
 pub use mirror::Mirror;
 pub use url::{Endpoint, Scheme, UrlError};
 

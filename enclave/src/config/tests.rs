@@ -4,7 +4,10 @@ use claim::Digest;
 use serde_json::{Value, json};
 use wire::{BootRefusal, Document, RefusalCode};
 
-use super::{Attestation, AuthMode, ClaimProfile, Config, Durability, EnforcementMode, ProviderChoice, Scope, parse};
+use super::{
+    Attestation, AuthMode, Catalog, ClaimProfile, Config, Durability, EnforcementMode, ProviderChoice, Scope, Severity,
+    parse,
+};
 
 /// Set to write the schema instead of comparing it.
 const UPDATE: &str = "UPDATE_CONFIG_SCHEMA";
@@ -83,6 +86,8 @@ fn defaults_are_the_safe_ones() {
     assert_eq!(config.attestation.enforcement_mode, EnforcementMode::Enforcing);
     assert_eq!(config.audit.durability, Durability::Strict);
     assert_eq!(config.audit.store_path, "./audit-store");
+    let Catalog { drift_policy, unanswered_list, recheck_seconds } = config.catalog;
+    assert_eq!((drift_policy, unanswered_list, recheck_seconds), (Severity::FailClosed, Severity::FailClosed, 300));
     assert_eq!(config.claim_profile, ClaimProfile::TraceV02);
     assert!(!config.claim.entries);
     assert_eq!(config.model, None);
@@ -97,6 +102,7 @@ fn every_setting_is_read() {
     let config = config(&with(&json!({
         "attestation": {"provider": "software-only", "enforcement_mode": "silent"},
         "listen_addr": "[::1]:9000",
+        "catalog": {"drift_policy": "warn_only", "unanswered_list": "warn_only", "recheck_seconds": 86400},
         "audit": {"store_path": "/var/lib/store", "durability": "process"},
         "claim_profile": "trace-v0.1",
         "claim": {"entries": true},
@@ -110,6 +116,9 @@ fn every_setting_is_read() {
     })))
     .unwrap();
     assert_eq!(config.attestation.provider, ProviderChoice::SoftwareOnly);
+    assert_eq!(config.catalog.drift_policy, Severity::WarnOnly);
+    assert_eq!(config.catalog.unanswered_list, Severity::WarnOnly);
+    assert_eq!(config.catalog.recheck_seconds, 86_400);
     assert_eq!(config.audit.durability.as_str(), "process");
     assert_eq!(config.claim_profile, ClaimProfile::TraceV01);
     assert_eq!(config.model.as_ref().unwrap().model_id, "claude");

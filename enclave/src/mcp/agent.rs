@@ -14,7 +14,7 @@ use super::era::Era;
 use super::members::Members;
 use super::outbox::Outbox;
 use super::{ask, inspected, wait};
-use crate::catalog::Scope;
+use crate::catalog::{Scope, Server};
 use crate::error::Code;
 use crate::gateway::Gateway;
 use crate::identity::Identity;
@@ -97,7 +97,7 @@ impl Agent {
     pub async fn link(self: &Rc<Self>, gateway: &Rc<Gateway>, server: usize) -> Result<Rc<Link>, Fault> {
         let entry = gateway.catalog.servers().get(server);
         let entry = entry.ok_or_else(|| Fault::new(Code::Internal, "no such tool server"))?;
-        if entry.scope() == Some(Scope::Shared) {
+        if shares(entry) {
             return gateway.upstreams.shared(server).await;
         }
         let opening = || async {
@@ -110,6 +110,12 @@ impl Agent {
             Ok(link)
         };
         self.links.open(server, opening).await
+    }
+
+    /// The same, if it is open already.
+    pub fn link_if_open(&self, gateway: &Gateway, server: usize) -> Option<Rc<Link>> {
+        let shared = gateway.catalog.servers().get(server).is_some_and(shares);
+        if shared { gateway.upstreams.shared.if_open(server) } else { self.links.if_open(server) }
     }
 
     /// Forgets a link whose session has ended.
@@ -199,6 +205,11 @@ impl Agent {
     }
 }
 
+/// Whether agents share the link to a server.
+fn shares(server: &Server) -> bool {
+    server.scope() == Some(Scope::Shared)
+}
+
 /// Keeps an agent's stream alive, and its session with it, until either is gone.
 async fn keep(gateway: Rc<Gateway>, session: Weak<Session>, stream: Rc<Outbox>) {
     loop {
@@ -249,6 +260,7 @@ async fn hear_once(
         let Ok(Message::Request(request)) = parse_incoming(&bytes, "") else { continue };
         match request.id {
             None => {
+                gateway.upstreams.heard(link.server, &request.method);
                 let server = gateway.catalog.servers().get(link.server);
                 if server.is_some_and(|server| wait::may_say(server, &request.method))
                     && inspected::may_pass(gateway, &agent.identity, &agent.session_id, &bytes)

@@ -14,6 +14,7 @@ use tokio::task::spawn_local;
 
 use super::about::About;
 use super::agent::Agent;
+use super::confirm;
 use super::era::Era;
 use super::inspected;
 use super::open::{End, OpenCall};
@@ -65,6 +66,16 @@ pub struct Asked<'a> {
     pub agent: Option<&'a Rc<Agent>>,
     /// The way back to the agent before the answer.
     pub outbox: &'a Rc<Outbox>,
+}
+
+impl Asked<'_> {
+    /// The session of the link that the call went by has ended.
+    pub(super) fn forget(&self, gateway: &Gateway, link: &Rc<Link>) {
+        match self.agent {
+            Some(agent) => agent.forget(link),
+            None => gateway.upstreams.forget(link),
+        }
+    }
 }
 
 /// What a call is on.
@@ -141,14 +152,18 @@ async fn serve(gateway: &Rc<Gateway>, asked: &Asked<'_>) -> Result<Answered, Ref
             (About::Other { method: asked.method, action, kind, server, id: id.to_owned() }, server, None)
         }
     };
+    let reached = confirm::first(&mut open, asked, server, &about).await;
     inspected::arguments(&mut open, asked, tool_of(gateway, asked));
     if let Err(decision) = open.decide(about, arguments) {
         return Err(open.denied(decision).await);
     }
+    if let Err(fault) = reached {
+        return Err(open.fault(fault.code, &fault.detail).await);
+    }
     open.intend().await?;
     open.forwarded = true;
     let wait = gateway.polling.wait();
-    let reply = Box::pin(forward(&open, asked, server)).await;
+    let reply = Box::pin(forward(&mut open, asked, server)).await;
     drop(wait);
     if let Some(agent) = asked.agent {
         agent.abandon(gateway, &open.call_id).await;
@@ -157,14 +172,17 @@ async fn serve(gateway: &Rc<Gateway>, asked: &Asked<'_>) -> Result<Answered, Ref
         Ok(reply) => conclude(open, asked, server, &reply).await,
         Err(fault) => {
             open.forwarded = fault.sent;
+            if matches!(fault.code, Code::CatalogDrift | Code::CatalogUnconfirmed) {
+                return Err(open.denied(Decision::Deny).await);
+            }
             Err(open.fault(fault.code, &fault.detail).await)
         }
     }
 }
 
 /// Sends the request and passes on what comes before the answer, round by round.
-async fn forward(open: &OpenCall, asked: &Asked<'_>, server: usize) -> Result<Reply, Fault> {
-    let gateway = &open.gateway;
+async fn forward(open: &mut OpenCall, asked: &Asked<'_>, server: usize) -> Result<Reply, Fault> {
+    let gateway = &open.gateway.clone();
     let tool = tool_of(gateway, asked).map(|tool| (tool, asked.payload));
     let capabilities = capabilities(gateway, asked, server);
     let client = Client { era: asked.era, capabilities: &capabilities };
@@ -173,27 +191,23 @@ async fn forward(open: &OpenCall, asked: &Asked<'_>, server: usize) -> Result<Re
     let (mut again, mut rounds) = (true, 0);
     loop {
         let link = patience.bear(pin!(link(open, asked, server))).await.map_err(Fault::before_the_call)?;
+        let confirmed = if rounds == 0 { confirm::last(open, asked, &link, &mut patience).await } else { Ok(()) };
         // An agent's ids are its own; on a link that agents share they would collide, and a round has no id yet.
         let shared = asked.agent.is_none() && matches!(link.dialect, Dialect::Legacy { .. });
         let fresh = (shared || rounds > 0).then(|| link.fresh_id());
         let id = fresh.as_deref().unwrap_or(asked.id.get());
         let (params_now, method, name, trace) = (Some(params.as_ref()), asked.method, asked.name, asked.trace);
         let outgoing = Outgoing { id: Some(id), method, params: params_now, name, tool, client, trace };
-        let reply = match patience.bear(pin!(gateway.upstreams.request(&link, &outgoing))).await {
-            Ok(exchange) => wait::answer(open, asked, &link, exchange, id, &mut patience).await,
-            Err(fault) => Err(fault),
+        let reply = match confirmed {
+            Ok(()) => send(open, asked, &link, &outgoing, id, &mut patience).await?,
+            Err(fault) if fault.code == Code::SessionUnknown => None,
+            Err(fault) => return Err(fault),
         };
-        if let Err(fault) = &reply {
-            give_notice(gateway, &link, id, fault.code);
-        }
-        let Some(reply) = reply? else {
+        let Some(reply) = reply else {
             if !std::mem::take(&mut again) {
                 return Err(Fault::new(Code::UpstreamInvalid, "tool server forgets its sessions at once"));
             }
-            match asked.agent {
-                Some(agent) => agent.forget(&link),
-                None => gateway.upstreams.forget(&link),
-            }
+            asked.forget(gateway, &link);
             continue;
         };
         if asked.agent.is_none() || link.dialect != Dialect::Modern {
@@ -210,6 +224,25 @@ async fn forward(open: &OpenCall, asked: &Asked<'_>, server: usize) -> Result<Re
     }
 }
 
+/// Sends one request and reads up to its answer. Nothing if the link's session has ended.
+async fn send(
+    open: &OpenCall,
+    asked: &Asked<'_>,
+    link: &Rc<Link>,
+    outgoing: &Outgoing<'_>,
+    id: &str,
+    patience: &mut wait::Patience,
+) -> Result<Option<Reply>, Fault> {
+    let reply = match patience.bear(pin!(open.gateway.upstreams.request(link, outgoing))).await {
+        Ok(exchange) => wait::answer(open, asked, link, exchange, id, patience).await,
+        Err(fault) => Err(fault),
+    };
+    if let Err(fault) = &reply {
+        give_notice(&open.gateway, link, id, fault.code);
+    }
+    reply
+}
+
 /// Nobody waits for the answer any more. A modern server knows by the end of the connection, a legacy one has to be told, and
 /// a process is told of every exchange that ends early.
 fn give_notice(gateway: &Rc<Gateway>, link: &Rc<Link>, id: &str, code: Code) {
@@ -221,7 +254,7 @@ fn give_notice(gateway: &Rc<Gateway>, link: &Rc<Link>, id: &str, code: Code) {
     }
 }
 
-async fn link(open: &OpenCall, asked: &Asked<'_>, server: usize) -> Result<Rc<Link>, Fault> {
+pub(super) async fn link(open: &OpenCall, asked: &Asked<'_>, server: usize) -> Result<Rc<Link>, Fault> {
     match asked.agent {
         Some(agent) => agent.link(&open.gateway, server).await,
         None => open.session.link(&open.gateway, server).await,

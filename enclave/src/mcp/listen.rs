@@ -277,6 +277,7 @@ async fn listen(
     while let Some(bytes) = exchange.next().await? {
         exchange.forget_read();
         let Ok(Message::Request(request)) = parse_incoming(&bytes, id) else { break };
+        gateway.upstreams.heard(*server, &request.method);
         let heard = if request.method == ACKNOWLEDGED {
             agreed = true;
             Heard::Agreed(agreement(&request).ok_or_else(invalid)?)

@@ -19,6 +19,7 @@ mod about;
 mod agents;
 mod ask;
 mod caller;
+mod confirm;
 mod inspected;
 mod listen;
 mod open;

@@ -1,5 +1,7 @@
 //! A call between its admission and its terminal entry, whichever method it is.
 
+mod objection;
+
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -42,6 +44,10 @@ pub(super) struct OpenCall {
     pub(super) dropped: Cell<u64>,
     report: Option<Box<Report>>,
     about: About,
+    /// What stands against the call besides the policy, until it is decided.
+    objection: Option<(Code, String)>,
+    /// Why it is denied, if it is.
+    denial: Code,
     request_hash: Digest,
     arrived: Instant,
     before: Labels,
@@ -94,6 +100,8 @@ impl OpenCall {
             dropped: Cell::new(0),
             report: None,
             about: About::Unknown,
+            objection: None,
+            denial: Code::PolicyDeny,
             request_hash,
             arrived,
             before,
@@ -106,7 +114,7 @@ impl OpenCall {
         })
     }
 
-    fn mode(&self) -> Enforcement {
+    pub(super) fn mode(&self) -> Enforcement {
         self.gateway.config.attestation.enforcement_mode.into()
     }
 
@@ -157,6 +165,8 @@ impl OpenCall {
         if self.report.as_deref_mut().is_some_and(|report| report.refuses_arguments(allowed)) {
             decision = Decision::Deny;
             Code::ArgumentsRefused.name().clone_into(&mut self.rule);
+        } else if decision == Decision::Allow && self.accept_objection() {
+            decision = Decision::Deny;
         }
         if decision == Decision::Allow || self.mode() != Enforcement::Enforcing {
             self.bring(self.about.labels(&self.gateway.catalog));
@@ -267,10 +277,10 @@ impl OpenCall {
         self.deny(Code::ToolNotInCatalog, Outcome::Denied).await
     }
 
-    /// A call that the policy refused.
+    /// A call that the policy refused, or that something else stood against.
     pub(super) async fn denied(self, decision: Decision) -> Refusal {
         let by_inspection = self.report.as_deref().is_some_and(|report| report.misfit().is_some());
-        let code = if by_inspection { Code::ArgumentsRefused } else { Code::PolicyDeny };
+        let code = if by_inspection { Code::ArgumentsRefused } else { self.denial };
         self.deny(code, Outcome::refused(decision)).await
     }
 

@@ -95,7 +95,7 @@ impl Patience {
     }
 
     /// The tool server said something.
-    fn heard(&mut self) {
+    pub(super) fn heard(&mut self) {
         let next = Instant::now() + self.timeout;
         self.timer.as_mut().reset(next.min(self.last));
     }
@@ -178,6 +178,7 @@ async fn pass(
 ) {
     let gateway = &open.gateway;
     let Some(id) = request.id else {
+        gateway.upstreams.heard(link.server, &request.method);
         let approved =
             gateway.catalog.servers().get(link.server).is_some_and(|server| may_say(server, &request.method));
         if approved && asked.era != Era::Bare && inspected::may_notify(open, bytes) {

@@ -6,6 +6,7 @@ mod summary;
 mod table;
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -86,6 +87,8 @@ pub struct State {
     pub summary: Summary,
     /// Calls that want input.
     pub rounds: Rounds,
+    /// Definitions that are not the approved ones and are on record: the tool's place in the catalog, and the digest.
+    pub drifts: BTreeSet<(usize, Option<Digest>)>,
     /// First batch of the boot log that holds a record of the session.
     first_batch: Option<u64>,
     /// The last record's ticket.
@@ -124,6 +127,7 @@ impl Session {
             shown: Labels::PUBLIC,
             summary: Summary::default(),
             rounds: Rounds::default(),
+            drifts: BTreeSet::new(),
             first_batch: None,
             last: None,
             claim: None,
@@ -178,11 +182,16 @@ impl Session {
     /// # Errors
     /// What the server or the host did instead; the next caller tries again.
     pub async fn link(&self, gateway: &Gateway, server: usize) -> Result<Rc<Link>, Fault> {
-        let entry = gateway.catalog.servers().get(server);
-        if entry.and_then(Server::scope) != Some(Scope::Session) {
+        if !has_own(gateway, server) {
             return gateway.upstreams.shared(server).await;
         }
         self.links.open(server, || async { gateway.upstreams.link(server, &NOBODY).await.map(Rc::new) }).await
+    }
+
+    /// The same, if it is open already.
+    pub fn link_if_open(&self, gateway: &Gateway, server: usize) -> Option<Rc<Link>> {
+        let links = if has_own(gateway, server) { &self.links } else { &gateway.upstreams.shared };
+        links.if_open(server)
     }
 
     /// A call begins.
@@ -213,6 +222,11 @@ impl Session {
             quiet.await;
         }
     }
+}
+
+/// Whether each session has a link of its own to a server.
+fn has_own(gateway: &Gateway, server: usize) -> bool {
+    gateway.catalog.servers().get(server).and_then(Server::scope) == Some(Scope::Session)
 }
 
 impl State {

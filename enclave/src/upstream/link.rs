@@ -17,7 +17,7 @@ use super::exchange::Exchange;
 use super::http1::Method;
 use super::pool::Hold;
 use super::stdio::Process;
-use super::{Fault, Upstreams, Way};
+use super::{Fault, Listed, Upstreams, Way};
 use crate::error::Code;
 use crate::mcp::envelope::{self, Answer, Message};
 use crate::mcp::era::{Era, MODERN};
@@ -51,12 +51,21 @@ pub struct Link {
     pub dialect: Dialect,
     /// Its `capabilities`, as received.
     pub capabilities: String,
+    /// What it says of its tools.
+    pub listed: Listed,
     next_id: Cell<u64>,
 }
 
 impl Link {
     fn new(peer: &Peer, dialect: Dialect, capabilities: String) -> Self {
-        Self { server: peer.server, peer: peer.clone(), dialect, capabilities, next_id: Cell::new(0) }
+        Self {
+            server: peer.server,
+            peer: peer.clone(),
+            dialect,
+            capabilities,
+            listed: Listed::default(),
+            next_id: Cell::new(0),
+        }
     }
 
     /// Whether it leads to a process. It is told of requests that nobody waits for any more when their exchanges are
@@ -211,7 +220,7 @@ impl Upstreams {
                     exchange.give_back();
                     return Ok(answer);
                 }
-                Ok(Message::Request(_)) => {}
+                Ok(Message::Request(request)) => self.heard(peer.server, &request.method),
                 Err(_) if !exchange.is_success() => return Ok(Hello::No),
                 Err(text) => return Err(Fault::new(Code::UpstreamInvalid, text)),
             }
@@ -251,7 +260,11 @@ impl Upstreams {
             }
             let mut exchange = self.exchange(link.server, method, headers, message.as_bytes(), Hold::Message).await?;
             let accepted = exchange.is_success();
-            while exchange.next().await?.is_some() {}
+            while let Some(bytes) = exchange.next().await? {
+                if let Ok(Message::Request(request)) = envelope::parse_incoming(&bytes, "") {
+                    self.heard(link.server, &request.method);
+                }
+            }
             exchange.give_back();
             Ok(accepted)
         };

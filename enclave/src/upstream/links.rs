@@ -36,6 +36,11 @@ impl Links {
         Box::pin(cell.get_or_try_init(opening)).await.cloned()
     }
 
+    /// The link to a server, if there is one.
+    pub fn if_open(&self, server: usize) -> Option<Rc<Link>> {
+        self.cells.borrow().get(&server)?.get().filter(|link| !link.is_over()).cloned()
+    }
+
     fn cell(&self, server: usize) -> Result<Rc<OnceCell<Rc<Link>>>, Fault> {
         if self.closed.get() {
             return Err(Fault::new(Code::UpstreamUnavailable, "session has ended"));

@@ -12,6 +12,7 @@ mod links;
 mod pool;
 mod sse;
 mod stdio;
+mod tools;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use self::http1::Error;
 use self::pool::Pool;
 use self::stdio::Launcher;
+use self::tools::Changes;
 use crate::catalog::{Catalog, Place};
 use crate::error::Code;
 use crate::transport::Callback;
@@ -27,6 +29,7 @@ pub use self::dialect::{Client, Dialect, NOBODY, Outgoing, approved, client_info
 pub use self::exchange::Exchange;
 pub use self::link::Link;
 pub use self::links::Links;
+pub use self::tools::{Keep, Listed, Said};
 
 /// Why a tool server gave no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +63,9 @@ enum Way {
 pub struct Upstreams {
     ways: Vec<Way>,
     /// The links that everybody without a session of their own uses.
-    shared: Links,
+    pub shared: Links,
+    /// By server.
+    changes: Vec<Changes>,
     max_response: usize,
     /// For messages that get no answer.
     timeout: Duration,
@@ -70,17 +75,20 @@ impl Upstreams {
     /// A way to each server of the catalog.
     pub fn new(catalog: &Catalog, callback: &Callback, limits: &crate::config::Limits) -> Self {
         let connections = limits.upstream_connections_per_server;
-        let servers = catalog.servers().iter().enumerate();
-        let ways = servers.map(|(index, server)| match &server.place {
+        let changes: Vec<Changes> = catalog.servers().iter().map(|_| Changes::default()).collect();
+        let servers = catalog.servers().iter().enumerate().zip(&changes);
+        let ways = servers.map(|((index, server), changes)| match &server.place {
             Place::Remote(endpoint) => Way::Dial(Pool::new(endpoint, callback.clone(), connections)),
             Place::Process(command) => {
                 let tool = catalog.behind(index).map(|tool| tool.index).next().unwrap_or(usize::MAX);
-                Way::Spawn(Launcher::new(command, tool, limits.max_response_bytes, callback.clone()))
+                Way::Spawn(Launcher::new(command, tool, limits.max_response_bytes, changes.clone(), callback.clone()))
             }
         });
+        let ways = ways.collect();
         Self {
-            ways: ways.collect(),
+            ways,
             shared: Links::default(),
+            changes,
             max_response: limits.max_response_bytes,
             timeout: Duration::from_millis(limits.upstream_timeout_ms),
         }

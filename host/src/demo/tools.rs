@@ -79,19 +79,26 @@ pub(super) fn call(name: &str, arguments: &str) -> Option<CallResult> {
     }
 }
 
+/// Members of a definition, as MCP's `tools/list` and as the catalog spells them.
+const MEMBERS: [(&str, &str); 5] = [
+    ("title", "title"),
+    ("description", "description"),
+    ("inputSchema", "input_schema"),
+    ("outputSchema", "output_schema"),
+    ("annotations", "annotations"),
+];
+
 /// The approved definitions of a catalog, as MCP spells them.
 pub(super) fn definitions_of(catalog: &str) -> Vec<Value> {
     let entries = serde_json::from_str::<Vec<Value>>(catalog).unwrap_or_default();
     entries
         .iter()
         .map(|entry| {
-            let definition = &entry["approved_definition"];
-            json!({
-                "name": entry["tool_name"],
-                "description": definition["description"],
-                "inputSchema": definition["input_schema"],
-                "outputSchema": definition["output_schema"],
-            })
+            let named = |(listed, approved): &(&str, &str)| {
+                Some(((*listed).to_owned(), entry["approved_definition"].get(approved)?.clone()))
+            };
+            let name = ("name".to_owned(), entry["tool_name"].clone());
+            Value::Object([name].into_iter().chain(MEMBERS.iter().filter_map(named)).collect())
         })
         .collect()
 }

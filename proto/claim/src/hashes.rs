@@ -31,16 +31,22 @@ pub fn catalog_hash(entries: &[Json]) -> Digest {
     hash.finish()
 }
 
-/// Digest of what must not drift: SA({description, input_schema, output_schema}). A missing input schema is `{}`,
-/// anything else missing is null.
-pub fn drift_digest(description: Option<&Json>, input_schema: Option<&Json>, output_schema: Option<&Json>) -> Digest {
-    let given = |value: Option<&Json>| value.cloned().unwrap_or_default();
-    let input = input_schema.filter(|schema| !schema.is_null()).cloned().unwrap_or_else(|| Json::from([]));
-    sorted_ascii_hash(&Json::from([
-        ("description", given(description)),
-        ("input_schema", input),
-        ("output_schema", given(output_schema)),
-    ]))
+/// Digest of what must not drift in a tool, an element of MCP's `tools/list`: SA({description, input_schema, output_schema}),
+/// with `title` and `annotations` where it has them. A missing input schema is `{}`, a missing description or output schema
+/// null.
+pub fn drift_digest(tool: &Json) -> Digest {
+    let given = |name: &str| tool.get(name).filter(|value| !value.is_null()).cloned();
+    let mut digested = Json::from([
+        ("description", given("description").unwrap_or_default()),
+        ("input_schema", given("inputSchema").unwrap_or_else(|| Json::from([]))),
+        ("output_schema", given("outputSchema").unwrap_or_default()),
+    ]);
+    for name in ["title", "annotations"] {
+        if let Some(value) = given(name) {
+            digested = digested.with(name, value);
+        }
+    }
+    sorted_ascii_hash(&digested)
 }
 
 /// Hash of a call's arguments.

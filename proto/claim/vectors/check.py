@@ -123,6 +123,9 @@ def check_hashes(public):
     case = vectors["drift_digest"]
     drift = {"description": case["description"], "input_schema": {}, "output_schema": None}
     assert tagged(sorted_ascii(drift)) == case["hash"]
+    names = {"inputSchema": "input_schema", "outputSchema": "output_schema"}
+    drift = {names.get(name, name): value for name, value in case["titled"].items() if name != "name"}
+    assert tagged(sorted_ascii(drift)) == case["titled_hash"]
     case = vectors["bundle_hash"]
     lines = lambda text: sha256(text.replace("\r\n", "\n").replace("\r", "\n").encode()).hex()
     bundle = {

@@ -515,6 +515,15 @@ pub enum LogEvent {
         /// How many.
         events: u64,
     },
+    /// A tool server's definition of a tool is not the approved one, or the server did not say what it is.
+    Unapproved {
+        /// Session number in this boot.
+        session: u64,
+        /// Index of the tool in the sorted catalog.
+        tool: u32,
+        /// Number of the error code, see `docs/errors.md`.
+        code: u16,
+    },
 }
 
 /// What the store holds of this boot.

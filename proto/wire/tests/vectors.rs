@@ -186,6 +186,7 @@ fn logs(vectors: &mut Vectors<'_>) {
         ("StoreRecovered", LogEvent::StoreRecovered { refused: 9 }),
         ("StoreLost", LogEvent::StoreLost { batch: 8 }),
         ("Dropped", LogEvent::Dropped { events: 7 }),
+        ("Unapproved", LogEvent::Unapproved { session: 3, tool: 1, code: 34 }),
     ] {
         check(vectors, &format!("ControlEvent::Log({name})"), &ControlEvent::Log(event));
     }
@@ -286,14 +287,15 @@ fn no_variant_is_forgotten() {
         }
     }
     fn log(event: LogEvent) {
-        use LogEvent::{Denied, Dropped, Faulted, StoreLost, StoreRecovered, StoreUnavailable};
+        use LogEvent::{Denied, Dropped, Faulted, StoreLost, StoreRecovered, StoreUnavailable, Unapproved};
         match event {
             Denied { .. }
             | Faulted { .. }
             | StoreUnavailable
             | StoreRecovered { .. }
             | StoreLost { .. }
-            | Dropped { .. } => {}
+            | Dropped { .. }
+            | Unapproved { .. } => {}
         }
     }
     fn refusal(code: RefusalCode, document: &Document) {

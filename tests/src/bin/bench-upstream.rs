@@ -1,8 +1,9 @@
-//! A tool server that costs as little as possible: it answers every `tools/call` with one fixed result.
+//! A tool server that costs as little as possible: it answers everything but `tools/list` with one fixed result.
 //! Usage: `bench-upstream ADDRESS`.
 
 use std::io;
 
+use tests::setup::listed_tools;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -22,11 +23,13 @@ fn main() -> io::Result<()> {
 
 async fn serve(mut stream: TcpStream) -> io::Result<()> {
     let mut buffer = Vec::with_capacity(8192);
+    let tools = listed_tools();
     loop {
         while let Some(end) = request_end(&buffer) {
             let id = member(&buffer[..end], b"\"id\":").to_owned();
+            let result = if is_list(&buffer[..end]) { &tools } else { RESULT };
             buffer.drain(..end);
-            let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{RESULT}}}"#);
+            let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#);
             let head =
                 format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
             stream.write_all((head + &body).as_bytes()).await?;
@@ -35,6 +38,12 @@ async fn serve(mut stream: TcpStream) -> io::Result<()> {
             return Ok(());
         }
     }
+}
+
+/// Whether the request is `tools/list`; its method is in the first bytes of its body.
+fn is_list(request: &[u8]) -> bool {
+    let body = find(request, b"\r\n\r\n").unwrap_or_default();
+    find(&request[body..request.len().min(body + 100)], b"\"tools/list\"").is_some()
 }
 
 /// Length of the first whole request in the buffer.

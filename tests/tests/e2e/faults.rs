@@ -172,8 +172,9 @@ fn an_answer_that_could_be_read_in_two_ways_is_not_read() {
 fn an_answer_nobody_asked_for_is_nobody_s() {
     let tool = Upstream::plain();
     let gateway = Gateway::start(&short_limits(&tool.url()));
-    let text = |word: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"content":[],"word":"{word}"}}}}"#);
-    tool.set(move |_| {
+    tool.set(move |request| {
+        let id = &request["id"];
+        let text = |word: &str| format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[],"word":"{word}"}}}}"#);
         let (first, second) = (text("first"), text("second"));
         let one = |body: &str| http(&format!("content-length: {}", body.len()), body);
         Reply::Raw([one(&first), one(&second)].concat())

@@ -4,14 +4,14 @@ use serde_json::{Value, json};
 use tests::agent::{LegacyAgent, Modern};
 use tests::gateway::Gateway;
 use tests::mcp_server::{McpServer, Speaks};
-use tests::setup::{CONTACTS, Setup, call_params, rpc};
+use tests::setup::{CONTACTS, Setup, call_params, listed, rpc};
 
 use crate::{books, lines};
 
 /// The quickstart's tool, whose `query` is mirrored as `Mcp-Param-Query`, `max_records` as `Mcp-Param-Max` and `place.zone` as
 /// `Mcp-Param-Z_1`.
-fn mirroring(tool: &McpServer) -> Setup {
-    let mut setup = Setup::governed(&tool.url(), &[]);
+fn mirroring(url: &str) -> Setup {
+    let mut setup = Setup::governed(url, &[]);
     let definition = &mut setup.catalog[0]["approved_definition"];
     definition["input_schema"]["properties"]["query"]["x-mcp-header"] = json!("Query");
     definition["input_schema"]["properties"]["max_records"]["x-mcp-header"] = json!("Max");
@@ -22,14 +22,24 @@ fn mirroring(tool: &McpServer) -> Setup {
     setup
 }
 
+/// A server that lists that tool.
+fn server(speaks: Speaks) -> McpServer {
+    let tools = json!({"tools": [listed(&mirroring("").catalog[0])]}).to_string();
+    McpServer::start(speaks, move |turn| {
+        if turn.method() == "tools/list" {
+            turn.result(&tools);
+        }
+    })
+}
+
 fn call(arguments: &Value) -> Modern {
     Modern::new("mirror", "tools/call", &json!({"name": CONTACTS, "arguments": arguments}))
 }
 
 #[test]
 fn mirrored_arguments_must_be_those_of_the_body() {
-    let tool = McpServer::plain(Speaks::Modern);
-    let gateway = Gateway::start(&mirroring(&tool));
+    let tool = server(Speaks::Modern);
+    let gateway = Gateway::start(&mirroring(&tool.url()));
     let plain = || call(&json!({"query": "Acme"}));
     let wrong = [
         ("missing", plain()),
@@ -83,8 +93,8 @@ fn mirrored_arguments_must_be_those_of_the_body() {
 /// The mirrors are written for the server from the body, whatever the agent's era.
 #[test]
 fn a_legacy_agent_s_arguments_are_mirrored_for_a_modern_server() {
-    let tool = McpServer::plain(Speaks::Modern);
-    let gateway = Gateway::start(&mirroring(&tool));
+    let tool = server(Speaks::Modern);
+    let gateway = Gateway::start(&mirroring(&tool.url()));
     let agent = LegacyAgent::start(&gateway, &json!({}));
     assert!(agent.call(5).next_json_or_body()["result"].is_object());
     let call = tool.of("tools/call").pop().expect("a call");

@@ -157,7 +157,7 @@ fn a_refused_version_that_the_server_names_as_its_own_is_asked_for_again() {
         assert!(Modern::call("named").answer(&gateway).json()["result"].is_object());
         let seen: Vec<String> =
             tool.seen().iter().map(|seen| seen.json()["method"].as_str().unwrap_or_default().to_owned()).collect();
-        assert_eq!(seen, [asked, vec!["tools/call"]].concat(), "{named}");
+        assert_eq!(seen, [asked, vec!["tools/list", "tools/call"]].concat(), "{named}");
         let version =
             tool.of("tools/call").pop().and_then(|call| call.header("mcp-protocol-version").map(str::to_owned));
         assert_eq!(version.is_some(), named == "2026-07-28", "{named}");

@@ -9,6 +9,7 @@ mod controls;
 mod crash;
 mod decisions;
 mod disk;
+mod drift;
 mod durability;
 mod endpoints;
 mod faults;

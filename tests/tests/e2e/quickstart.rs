@@ -55,7 +55,7 @@ fn logged_hash(log: &str, label: &str) -> String {
 }
 
 /// Writes claim and audit bundle beside the configuration and verifies them as an outsider would.
-fn verify(gateway: &Gateway, session: &str) -> (bool, Value) {
+pub(super) fn verify(gateway: &Gateway, session: &str) -> (bool, Value) {
     let claim = gateway.folder().join("claim.json");
     let bundle = gateway.folder().join("bundle.json");
     std::fs::write(&claim, gateway.get(&format!("/session/{session}/claim")).body).expect("a file");

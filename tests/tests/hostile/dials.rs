@@ -1,9 +1,10 @@
 //! The host between the enclave and the tools: it may refuse, stall, garble or send elsewhere; it cannot forge an outcome unseen.
 
 use tests::hostile::{Dialling, HostileHost};
-use tests::setup::{CONTACTS, Setup};
+use tests::mcp_server::{McpServer, Speaks};
+use tests::setup::{CONTACTS, Setup, listed_tools};
 use tests::upstream::{Reply, Upstream};
-use wire::OpenRefusal;
+use wire::{ControlEvent, LogEvent, OpenRefusal};
 
 use crate::{call, get, outcome, summary};
 
@@ -64,4 +65,31 @@ fn another_server_behind_the_name_must_still_answer_this_call() {
     assert!(!identity.contains(&impostor.address.port().to_string()), "{identity}");
     assert_eq!(get(&host, "/session/elsewhere/claim").json()["trace"]["runtime"]["platform"], "software-only");
     assert_eq!(entries[1]["tool_name"], CONTACTS);
+}
+
+/// Without TLS the host can answer `tools/list` in the server's place: then calls stop, on record, and what it learns of that is numbers.
+#[test]
+fn a_forged_list_of_tools_stops_calls_and_no_more() {
+    let tool = Upstream::plain();
+    let forger = McpServer::start(Speaks::Legacy, |turn| {
+        if turn.method() == "tools/list" {
+            turn.result(&listed_tools().replace("Salesforce", "Forged"));
+        }
+    });
+    let setup = Setup::quickstart(&tool.url()).mode("enforcing");
+    let host = HostileHost::start(&setup);
+    host.set_dialling(Dialling::Elsewhere(forger.address.port()));
+    assert_eq!(outcome(&call(&host, "forged")), (403, "CATALOG_DRIFT".to_owned()));
+    let pick = |event: &ControlEvent| match event {
+        ControlEvent::Log(LogEvent::Unapproved { session, tool, code }) => Some((*session, *tool, *code)),
+        _ => None,
+    };
+    assert_eq!(host.event("log event", pick), (1, 0, 34));
+    assert_eq!((tool.calls().len(), forger.of("tools/call").len()), (0, 0));
+    assert_eq!(summary(&host, "forged")["tool_calls_denied"], 1);
+    let claim = get(&host, "/session/forged/claim").json();
+    assert_eq!(claim["gateway"]["catalog"]["drift_detected"], true);
+    let entries = get(&host, "/audit/export?session_id=forged").json()["entries"].to_string();
+    assert!(!entries.contains("Forged"), "names of members and digests only: {entries}");
+    assert!(get(&host, "/tools/list").text().contains("Salesforce"), "agents see what was approved");
 }

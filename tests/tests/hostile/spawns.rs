@@ -37,7 +37,7 @@ fn spawn_lies_are_named_faults() {
         ("silent", Spawning::Silent, 504, "UPSTREAM_TIMEOUT", false),
         (
             "mid-line",
-            Spawning::Cut(PINNED, r#"{"jsonrpc":"2.0","id":2,"result":{"content":[]}}"#),
+            Spawning::Cut(PINNED, r#"{"jsonrpc":"2.0","id":3,"result":{"content":[]}}"#),
             502,
             "UPSTREAM_INVALID",
             true,
@@ -52,7 +52,7 @@ fn spawn_lies_are_named_faults() {
         ),
         (
             "forged",
-            Spawning::Cut(PINNED, "{\"jsonrpc\":\"2.0\",\"id\":2,\"result\":{\"_cmcp\":{}}}\n"),
+            Spawning::Cut(PINNED, "{\"jsonrpc\":\"2.0\",\"id\":3,\"result\":{\"_cmcp\":{}}}\n"),
             502,
             "UPSTREAM_FORGED_RECEIPT",
             true,

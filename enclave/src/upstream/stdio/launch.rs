@@ -12,6 +12,7 @@ use crate::error::Code;
 use crate::limits;
 use crate::transport::{BoxStream, Callback};
 use crate::upstream::Fault;
+use crate::upstream::tools::Changes;
 
 /// Starts processes of one tool server.
 pub(in crate::upstream) struct Launcher {
@@ -19,12 +20,19 @@ pub(in crate::upstream) struct Launcher {
     pinned: Digest,
     exclusive: bool,
     cap: usize,
+    changes: Changes,
     callback: Callback,
 }
 
 impl Launcher {
     /// `tool` is the place of one of the server's tools in the catalog, `cap` the largest message in bytes.
-    pub(in crate::upstream) fn new(command: &Command, tool: usize, cap: usize, callback: Callback) -> Self {
+    pub(in crate::upstream) fn new(
+        command: &Command,
+        tool: usize,
+        cap: usize,
+        changes: Changes,
+        callback: Callback,
+    ) -> Self {
         let texts = |texts: &[String]| texts.iter().cloned().map(Text).collect();
         let open = EnclaveOpen::Spawn {
             tool: u32::try_from(tool).unwrap_or(u32::MAX),
@@ -32,7 +40,14 @@ impl Launcher {
             env: texts(&command.env),
             entrypoint: command.entrypoint.clone().map(Text),
         };
-        Self { open, pinned: command.entrypoint_digest, exclusive: command.scope == Scope::Session, cap, callback }
+        Self {
+            open,
+            pinned: command.entrypoint_digest,
+            exclusive: command.scope == Scope::Session,
+            cap,
+            changes,
+            callback,
+        }
     }
 
     /// A new process.
@@ -41,7 +56,7 @@ impl Launcher {
     /// [`Code::UpstreamUnavailable`], [`Code::ProcessLimit`], [`Code::EntrypointMismatch`].
     pub(in crate::upstream) async fn launch(&self) -> Result<Rc<Process>, Fault> {
         match timeout(limits::ANSWER_TIMEOUT, self.open()).await {
-            Ok(opened) => Ok(Process::over(opened?, self.exclusive, self.cap)),
+            Ok(opened) => Ok(Process::over(opened?, self.exclusive, self.cap, self.changes.clone())),
             Err(_) => Err(unavailable("host did not answer the request to start a process".to_owned())),
         }
     }

@@ -26,6 +26,7 @@ use self::inbox::Inbox;
 use self::lines::Lines;
 use self::route::{Calls, Waiting};
 use super::Fault;
+use super::tools::Changes;
 use crate::error::Code;
 use crate::limits;
 use crate::mcp::envelope;
@@ -49,6 +50,8 @@ struct State {
     exclusive: bool,
     /// Largest message in bytes, and most that one request may hear.
     cap: usize,
+    /// Hears that its tools have changed, whoever else hears it.
+    changes: Changes,
     /// Bytes that nobody heard, and since when they are counted.
     unheard: Cell<(usize, Instant)>,
     over: Cell<bool>,
@@ -68,13 +71,19 @@ pub(super) struct Hearing {
 
 impl Process {
     /// Speaks to a process over this stream.
-    fn over<S: AsyncRead + AsyncWrite + Unpin + 'static>(stream: S, exclusive: bool, cap: usize) -> Rc<Self> {
+    fn over<S: AsyncRead + AsyncWrite + Unpin + 'static>(
+        stream: S,
+        exclusive: bool,
+        cap: usize,
+        changes: Changes,
+    ) -> Rc<Self> {
         let (lines, waiting) = mpsc::channel(limits::MAX_LINES);
         let state = Rc::new(State {
             calls: RefCell::default(),
             listener: RefCell::default(),
             exclusive,
             cap,
+            changes,
             unheard: Cell::new((0, Instant::now())),
             over: Cell::new(false),
             end: Notify::new(),

@@ -70,6 +70,7 @@ pub(super) fn route(state: &State, line: &Bytes) -> Result<Option<String>, &'sta
         Message::Response(response) => return answered(state, &response, line.len()).map(|()| None),
         Message::Request(request) => request,
     };
+    state.changes.hear(&request.method);
     let params = request.params.and_then(|params| Members::parse(params.get()).ok());
     let claimed = match (&request, &params) {
         (Request { id: None, method, .. }, Some(params)) if method == PROGRESS => {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex};
 use tokio::task::LocalSet;
 
-use super::{Hearing, Process};
+use super::{Changes, Hearing, Process};
 use crate::error::Code;
 
 const CAP: usize = 10_000;
@@ -35,7 +35,7 @@ impl Played {
 
 fn started(exclusive: bool) -> (Rc<Process>, Played) {
     let (ours, theirs) = duplex(1 << 20);
-    (Process::over(ours, exclusive, CAP), Played(BufReader::new(theirs)))
+    (Process::over(ours, exclusive, CAP, Changes::default()), Played(BufReader::new(theirs)))
 }
 
 async fn asks(process: &Rc<Process>, id: &str) -> Hearing {
@@ -222,7 +222,7 @@ fn what_belongs_to_no_request_is_heard_by_the_session_alone() {
 fn a_slow_reader_holds_up_nobody_and_holds_little() {
     run(async {
         let (ours, theirs) = duplex(1 << 20);
-        let process = Process::over(ours, true, 16 << 20);
+        let process = Process::over(ours, true, 16 << 20, Changes::default());
         let mut played = Played(BufReader::new(theirs));
         let slow = asks(&process, "1").await;
         let _first = played.heard().await;

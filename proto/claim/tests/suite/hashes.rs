@@ -58,12 +58,13 @@ fn a_catalog_is_hashed_in_the_order_of_its_names() {
 
 #[test]
 fn drift_ignores_how_a_missing_schema_is_missing() {
-    let description = Json::from("d");
-    let empty = Json::from([]);
-    let full = drift_digest(Some(&description), Some(&empty), Some(&Json::Null));
-    assert_eq!(drift_digest(Some(&description), None, None), full);
+    let full =
+        drift_digest(&json(r#"{"name":"n","description":"d","inputSchema":{},"outputSchema":null,"title":null}"#));
+    assert_eq!(drift_digest(&json(r#"{"description":"d"}"#)), full);
     assert_eq!(full, sorted_ascii_hash(&json(r#"{"description":"d","input_schema":{},"output_schema":null}"#)));
-    assert_ne!(drift_digest(None, None, None), full);
+    assert_ne!(drift_digest(&json("{}")), full);
+    assert_ne!(drift_digest(&json(r#"{"description":"d","title":""}"#)), full);
+    assert_ne!(drift_digest(&json(r#"{"description":"d","annotations":{}}"#)), full);
 }
 
 #[test]

@@ -98,6 +98,8 @@ fn hashes(session: &Session) -> Json {
     let catalog = [entry("b"), entry("a")];
     let manifest = Json::from([("version", "0.1.0".into()), ("signature", "left out".into())]);
     let (policy, schema) = ("permit (principal, action, resource);\r\n", "{}\n");
+    let titled = r#"{"name":"n","title":"t","description":"d","inputSchema":{"type":"object"},"outputSchema":{"a":1},"annotations":{"readOnlyHint":true}}"#;
+    let titled = parse(titled.as_bytes()).unwrap();
     let boot = session.boot.binding();
     let x = boot_x(&boot).unwrap();
     let nonce: [u8; 16] = std::array::from_fn(|index| u8::try_from(index).unwrap());
@@ -130,7 +132,9 @@ fn hashes(session: &Session) -> Json {
             "drift_digest",
             Json::from([
                 ("description", "d".into()),
-                ("hash", drift_digest(Some(&"d".into()), None, None).prefixed().into()),
+                ("hash", drift_digest(&Json::from([("description", "d".into())])).prefixed().into()),
+                ("titled", titled.clone()),
+                ("titled_hash", drift_digest(&titled).prefixed().into()),
             ]),
         ),
         (
