@@ -133,9 +133,9 @@ def list_tools_of(command, environment=()):
             server.kill()
 
 
-def write_setup(tools, durability="strict", mode="advisory", documents=QUICKSTART, catalog=None, policies="", **tool):
+def write_setup(tools, durability="strict", mode="advisory", documents=QUICKSTART, catalog=None, policies="", prepare=None, **tool):
     """Writes configuration, catalog and policies into a new folder under target/. The tool servers are all at `tools`, a port or a
-    URL, or where their entries say; `tool` is set in every entry."""
+    URL, or where their entries say; `tool` is set in every entry. `prepare` gets the folder at the end."""
     (ROOT / "target").mkdir(exist_ok=True)
     folder = pathlib.Path(tempfile.mkdtemp(prefix="gateway-", dir=ROOT / "target"))
     shutil.copytree(documents / "policies", folder / "policies")
@@ -154,6 +154,8 @@ def write_setup(tools, durability="strict", mode="advisory", documents=QUICKSTAR
         "audit": {"store_path": "./audit-store", "durability": durability},
     }
     (folder / "cmcp-config.yaml").write_text(json.dumps(config))
+    if prepare:
+        prepare(folder)
     return folder
 
 

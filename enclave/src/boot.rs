@@ -17,6 +17,7 @@ use wire::{BootBundle, BootRefusal, BootReport, Document, RefusalCode};
 use crate::audit::Audit;
 use crate::catalog::Catalog;
 use crate::config::{self, Config};
+use crate::controls::Controls;
 use crate::document::refusal;
 use crate::events::Events;
 use crate::evidence::{DevMode, Evidence};
@@ -62,6 +63,7 @@ struct Loaded {
     in_force: Option<InForce>,
     authority: Authority,
     policy: Policy,
+    controls: Controls,
 }
 
 /// Validates a boot bundle without booting.
@@ -158,7 +160,7 @@ pub fn boot(
     let internal = |_| refusal(RefusalCode::State, &Document::None, "", "a boot record that cannot be signed", "");
     let x = boot_x(&binding).map_err(internal)?;
     let binding = json::to_json(&binding).map_err(internal)?;
-    let Loaded { config, config_hash, catalog, in_force, authority, policy } = loaded;
+    let Loaded { config, config_hash, catalog, in_force, authority, policy, controls } = loaded;
     events.expect_tools(catalog.tools().len());
     let audit = Rc::new(Audit::new(
         id,
@@ -193,6 +195,7 @@ pub fn boot(
         policy: RefCell::new(Rc::new(policy)),
         authority,
         in_force,
+        controls,
         key,
         boot,
         clock: Clock::starting_at(now),
@@ -210,7 +213,8 @@ fn load(bundle: &BootBundle) -> Result<Loaded, BootRefusal> {
     let in_force = operator::controls(bundle.controls.as_ref(), &config)?;
     let authority = Authority::of(&config, in_force.as_ref())?;
     let policy = Policy::load_admitted(&bundle.policy, &catalog, |bundle| authority.admit(bundle))?;
-    Ok(Loaded { config, config_hash, catalog, in_force, authority, policy })
+    let controls = Controls::new(&config, &catalog, in_force.as_ref())?;
+    Ok(Loaded { config, config_hash, catalog, in_force, authority, policy, controls })
 }
 
 /// The provider's evidence. Software is a provider only in builds that link it, and only when dev mode is asked for.
@@ -288,8 +292,12 @@ fn report(loaded: &Loaded, evidence: &Evidence, boot_id: [u8; 16], public_key: [
         public_key,
         tools: u32::try_from(loaded.catalog.tools().len()).unwrap_or(u32::MAX),
         policies: u32::try_from(loaded.policy.policies()).unwrap_or(u32::MAX),
-        warnings: loaded.policy.warnings().iter().take(limits::MAX_WARNINGS).map(|text| text.as_str().into()).collect(),
+        warnings: (loaded.controls.warnings().iter().chain(loaded.policy.warnings()))
+            .take(limits::MAX_WARNINGS)
+            .map(|text| text.as_str().into())
+            .collect(),
         policy_signed_by: loaded.policy.signed_by().map(|key| *key.bytes()),
+        halted: loaded.controls.halted,
         controls_epoch: loaded.in_force.as_ref().map(|in_force| in_force.controls.epoch),
     }
 }

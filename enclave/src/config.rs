@@ -5,6 +5,7 @@
 
 mod auth;
 mod catalog;
+mod controls;
 mod operator;
 
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use crate::document::{self, refusal};
 
 pub use self::auth::{Auth, AuthMode, Scope, Sensitivity, Token, TokenHash};
 pub use self::catalog::{Catalog, Severity};
+pub use self::controls::{KillSwitch, RateLimit, SinkPolicy};
 pub use self::operator::Operator;
 
 /// Evidence providers of other builds, so that the refusal can say so.
@@ -45,6 +47,16 @@ pub struct Config {
     /// The operator's signed controls; resolved against the configuration file by the host.
     #[serde(default)]
     pub controls_path: Option<String>,
+    /// Refuses all calls of an identity, by hand or by its deny rate.
+    #[serde(default)]
+    pub kill_switch: KillSwitch,
+    /// Ceilings on what sensitive data may reach, in every mode.
+    #[serde(default)]
+    pub sink_policy: SinkPolicy,
+    /// Bounds on how often an identity may call, in every mode.
+    #[serde(default)]
+    #[cfg_attr(test, schemars(length(max = 64)))]
+    pub rate_limits: Vec<RateLimit>,
     /// Address and port that the host listens on.
     #[serde(default = "default_listen_addr")]
     #[cfg_attr(test, schemars(with = "String"))]
@@ -277,6 +289,7 @@ impl Config {
         check_text("audit.store_path", &self.audit.store_path)?;
         self.controls_path.as_deref().map_or(Ok(()), |path| check_text("controls_path", path))?;
         self.operator.signers()?;
+        controls::check(&self.kill_switch, &self.rate_limits)?;
         if let Some(model) = &self.model {
             check_text("model.provider", &model.provider)?;
             check_text("model.model_id", &model.model_id)?;
@@ -318,7 +331,7 @@ fn out_of_range(field: &str, found: &str, expected: &str) -> BootRefusal {
 }
 
 /// Keys of the sections, for whoever lost the indentation.
-const SECTIONS: [(&str, &[&str]); 9] = [
+const SECTIONS: [(&str, &[&str]); 11] = [
     ("attestation", &["provider", "enforcement_mode"]),
     ("catalog", &["drift_policy", "unanswered_list", "recheck_seconds"]),
     ("audit", &["store_path", "durability"]),
@@ -328,6 +341,8 @@ const SECTIONS: [(&str, &[&str]); 9] = [
     ("sensitivity", &["scope"]),
     ("limits", Limits::NAMES),
     ("operator", &["token_sha256", "public_key", "policy_keys"]),
+    ("kill_switch", &["enabled", "window_seconds", "deny_rate_percent", "min_calls"]),
+    ("sink_policy", &["tools", "response_max_sensitivity"]),
 ];
 
 /// YAML without its indentation puts a section's keys at the top level and leaves the section empty.

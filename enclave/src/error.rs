@@ -126,6 +126,18 @@ codes! {
     OperatorRequired = 40, "OPERATOR_REQUIRED", 403, -32000, "only the operator may do this";
     /// The operator's token is no agent's: it calls no tools.
     AgentRequired = 41, "AGENT_REQUIRED", 403, -32000, "the operator is not an agent";
+    /// `kill_switch.enabled`, and no `controls.json`: nothing says who is blocked, so every call is refused until a start with one.
+    GatewayHalted = 42, "GATEWAY_HALTED", 503, -32000, "gateway is halted: it has no operator controls";
+    /// The operator's controls or the kill switch block this identity; it was not forwarded.
+    KillSwitch = 43, "KILL_SWITCH", 403, -32000, "calls of this identity are blocked";
+    /// The session holds what `sink_policy` does not let reach this tool; it was not forwarded.
+    SinkCeiling = 44, "SINK_CEILING", 403, -32000, "session holds data too sensitive for this tool";
+    /// More calls than `rate_limits` allows; the same call may be made in `error.data.retry_after_ms` milliseconds (outside MCP sessions also `Retry-After`).
+    RateLimited = 45, "RATE_LIMITED", 429, -32000, "too many calls";
+    /// The result is above `sink_policy.response_max_sensitivity` and was withheld; the call has run.
+    ResponseCeiling = 46, "RESPONSE_CEILING", 403, -32000, "result is too sensitive and was withheld (the call has run)";
+    /// The kill switch is not enabled, or the identity is not in the state that this would change: see the message.
+    KillSwitchState = 47, "KILL_SWITCH_STATE", 409, -32000, "kill switch cannot do this now";
 }
 
 impl Code {

@@ -17,6 +17,7 @@ use crate::audit::{Audit, Ticket};
 use crate::boot::Boot;
 use crate::catalog::Catalog;
 use crate::config::Config;
+use crate::controls::{ANONYMOUS, Controls};
 use crate::error::Code;
 use crate::events::Events;
 use crate::http::Body;
@@ -59,6 +60,8 @@ pub struct Gateway {
     pub authority: Authority,
     /// The operator's controls, if there are any.
     pub in_force: Option<InForce>,
+    /// What stops calls beside the policies.
+    pub controls: Controls,
     /// The key of this boot.
     pub key: Rc<Key>,
     /// What identifies this boot.
@@ -161,6 +164,19 @@ impl Gateway {
             detail = detail.with("controls_epoch", epoch).with("controls_hash", Json::String(hash.prefixed()));
         }
         detail
+    }
+
+    /// Subject and issuer of an identity.
+    pub fn named(&self, identity: &Identity) -> (String, Option<String>) {
+        let issuer = identity.issuer().filter(|issuer| !issuer.is_empty());
+        (identity.subject().unwrap_or(ANONYMOUS).to_owned(), issuer.map(str::to_owned))
+    }
+
+    /// Open sessions of an identity whose chains have not ended.
+    pub fn open_sessions_of(&self, identity: &Identity) -> Vec<Rc<Session>> {
+        let mut sessions = self.sessions.borrow().of(identity);
+        sessions.retain(|session| !session.state.borrow().ended);
+        sessions
     }
 
     /// The policies of sessions that begin now.

@@ -12,6 +12,7 @@ use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::config::{AuthMode, Config, Scope, Token};
+use crate::controls::ANONYMOUS;
 use crate::error::Code;
 use crate::evidence::DevMode;
 use crate::labels::Labels;
@@ -180,6 +181,14 @@ impl Access {
     /// The identity of this subject.
     pub fn identity(&self, subject: &str) -> Option<Rc<Identity>> {
         self.identities.iter().find(|identity| identity.subject() == Some(subject)).cloned()
+    }
+
+    /// The identity of this subject, or the one that everybody is without authentication.
+    pub fn identity_or_anonymous(&self, subject: &str) -> Option<Rc<Identity>> {
+        match self.tokens {
+            None => self.identities.first().filter(|_| subject == ANONYMOUS).cloned(),
+            Some(_) => self.identity(subject),
+        }
     }
 
     /// Who sent these header fields.

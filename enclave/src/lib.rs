@@ -12,6 +12,7 @@ pub mod catalog;
 pub mod claims;
 pub mod config;
 pub mod control;
+pub mod controls;
 pub mod error;
 pub mod events;
 pub mod evidence;
@@ -30,6 +31,7 @@ pub mod reload;
 pub mod serve;
 pub mod session;
 pub mod transport;
+pub mod trip;
 pub mod upstream;
 
 mod document;

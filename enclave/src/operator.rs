@@ -46,6 +46,8 @@ pub fn controls(bytes: Option<&Blob>, config: &Config) -> Result<Option<InForce>
             let expected = "the key that signed the file of controls_path; see cmcp-verify operator --help";
             Err(wrong_config("operator.public_key", "nothing", expected))
         }
+        // Halted: `kill_switch` says so of itself.
+        (Some(_), Some(_), None) if config.kill_switch.enabled => Ok(None),
         (Some(path), Some(_), None) => {
             let expected = "a file that can be read: operator controls, signed with cmcp-verify operator sign-controls";
             Err(wrong_config("controls_path", path, expected))
@@ -65,10 +67,6 @@ fn read(bytes: &[u8], key: &PublicKey) -> Result<InForce, BootRefusal> {
     if controls.epoch == 0 {
         let expected = "1 or more, higher with each version of the controls";
         return Err(refusal(RefusalCode::InvalidValue, &Document::Controls, "epoch", "0", expected));
-    }
-    if !controls.blocked.is_empty() {
-        let expected = "an empty list: this build blocks nobody";
-        return Err(refusal(RefusalCode::Unsupported, &Document::Controls, "blocked", "identities", expected));
     }
     Ok(InForce { controls, hash: Digest::of(bytes) })
 }

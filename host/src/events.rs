@@ -31,6 +31,11 @@ pub fn loaded(reporter: Reporter, report: &BootReport) {
         &format!("policy bundle loaded: {bundle}{signed}"),
         json!({ "bundle_hash": bundle, "policies": report.policies, "signed_by": signed_by }),
     );
+    if report.halted {
+        let text = "halted, every call is refused: kill_switch.enabled needs operator controls; sign a file with cmcp-verify \
+                    operator sign-controls, name it in controls_path, and start again";
+        reporter.warn("halted", text, json!({}));
+    }
     if let Some(epoch) = report.controls_epoch {
         reporter.info("controls", &format!("operator controls loaded: epoch {epoch}"), json!({ "epoch": epoch }));
     }

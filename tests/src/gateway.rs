@@ -53,6 +53,15 @@ impl Gateway {
         gateway
     }
 
+    /// Starts a gateway that refuses every call, and waits until it says so.
+    pub fn start_halted(setup: &Setup) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        setup.write(folder.path());
+        let gateway = Self::spawn(folder, &[]);
+        wait_for("gateway", LIFECYCLE, || gateway.get_once("/health").filter(|answer| answer.status() == 200));
+        gateway
+    }
+
     /// Starts the host under another program (`strace -f ...`), whose process is then the one that is waited for.
     pub fn start_under(setup: &Setup, wrapper: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");

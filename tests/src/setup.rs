@@ -113,6 +113,13 @@ impl Setup {
         self
     }
 
+    /// Takes a top-level field out of the configuration.
+    #[must_use]
+    pub fn without(mut self, field: &str) -> Self {
+        self.config.as_object_mut().expect("an object").remove(field);
+        self
+    }
+
     /// Adds a tool with the quickstart's definition.
     #[must_use]
     pub fn tool(mut self, name: &str, url: &str, domain: &str, sensitivity: &str) -> Self {

@@ -128,8 +128,8 @@ async fn admit<'a>(asking: &Asking<'a>, server: usize, method: &str, params: &st
         open.note("during", Json::from(call_id));
     }
     let about = About::Other { method, action, kind: ObjectKind::Server, server, id: entry.display_name.clone() };
-    if let Err(decision) = open.decide(about, None) {
-        open.denied(decision).await;
+    if let Err(denied) = open.decide(about, None) {
+        open.denied(denied).await;
         return Err("the gateway's policy denies it".to_owned());
     }
     if let Err(reason) = inspected::question(&mut open, params) {

@@ -1,6 +1,7 @@
 //! A call from its decision to its receipt: `tools/call`, and every other method that reaches a tool server.
 
 use std::borrow::Cow;
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::pin::pin;
 use std::rc::Rc;
@@ -17,7 +18,7 @@ use super::agent::Agent;
 use super::confirm;
 use super::era::Era;
 use super::inspected;
-use super::open::{End, OpenCall};
+use super::open::{Denied, End, OpenCall};
 use super::outbox::Outbox;
 use super::receipt::{self, Clean, Place, Receipt, Unclean};
 use super::rounds::{self, Round};
@@ -121,11 +122,21 @@ pub struct Refusal {
     pub detail: Option<Box<str>>,
     /// The terminal entry, if it is stored.
     pub recorded: Option<(Digest, u64)>,
+    /// In how many milliseconds the same call may be made, if that is why.
+    pub retry_after_ms: Option<NonZeroU32>,
 }
 
 impl From<Code> for Refusal {
     fn from(code: Code) -> Self {
-        Self { code, call_id: None, decision: None, advice: Vec::new(), detail: None, recorded: None }
+        Self {
+            code,
+            call_id: None,
+            decision: None,
+            advice: Vec::new(),
+            detail: None,
+            recorded: None,
+            retry_after_ms: None,
+        }
     }
 }
 
@@ -152,10 +163,13 @@ async fn serve(gateway: &Rc<Gateway>, asked: &Asked<'_>) -> Result<Answered, Ref
             (About::Other { method: asked.method, action, kind, server, id: id.to_owned() }, server, None)
         }
     };
+    if let Err(denied) = open.check_caller(&about) {
+        return Err(open.denied(denied).await);
+    }
     let reached = confirm::first(&mut open, asked, server, &about).await;
     inspected::arguments(&mut open, asked, tool_of(gateway, asked));
-    if let Err(decision) = open.decide(about, arguments) {
-        return Err(open.denied(decision).await);
+    if let Err(denied) = open.decide(about, arguments) {
+        return Err(open.denied(denied).await);
     }
     if let Err(fault) = reached {
         return Err(open.fault(fault.code, &fault.detail).await);
@@ -173,7 +187,7 @@ async fn serve(gateway: &Rc<Gateway>, asked: &Asked<'_>) -> Result<Answered, Ref
         Err(fault) => {
             open.forwarded = fault.sent;
             if matches!(fault.code, Code::CatalogDrift | Code::CatalogUnconfirmed) {
-                return Err(open.denied(Decision::Deny).await);
+                return Err(open.denied(Denied::Decided(Decision::Deny)).await);
             }
             Err(open.fault(fault.code, &fault.detail).await)
         }
@@ -311,6 +325,9 @@ async fn answer(
         let reason = format!("tool server wants to {action} and may not");
         return Err(open.fault(Code::PolicyDeny, &reason).await);
     }
+    if let Err(stop) = open.check_answer() {
+        return Err(open.withhold(stop, result).await);
+    }
     let latency_us = open.latency();
     let outcome = open.answered();
     let end = End { response_hash: Some(Digest::of(result)), inspected: Some("pass"), class: Some(open.class()) };
@@ -338,6 +355,9 @@ async fn pass_error(mut open: OpenCall, error: &str, status: u16) -> Result<Answ
         Err(reason) => return Err(open.fault(Code::ResultRefused, &reason).await),
     };
     let error = changed.as_deref().unwrap_or(error);
+    if let Err(stop) = open.check_answer() {
+        return Err(open.withhold(stop, error).await);
+    }
     open.note_fault(Code::UpstreamToolError, "tool server answered with a JSON-RPC error");
     let end = End { response_hash: Some(Digest::of(error)), inspected: None, class: None };
     open.conclude(Outcome::Faulted, &end).await?;

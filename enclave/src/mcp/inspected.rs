@@ -223,11 +223,13 @@ fn without_words(error: &str) -> String {
     text
 }
 
-/// Whether a notification of the call's tool server may pass. One of a call whose result loses fields may not: the fields could
-/// be in it.
+/// Whether a notification of the call's tool server may pass. One of a call whose result loses fields, or is
+/// withheld, may not: they could be in it.
 pub(super) fn may_notify(open: &OpenCall, message: &[u8]) -> bool {
     let (session, enforces) = (&*open.session, open.enforces());
-    let passes = (open.redact.is_empty() || !enforces) && passes(&session.policy, Some(session), enforces, message);
+    let passes = open.check_answer().is_ok()
+        && (open.redact.is_empty() || !enforces)
+        && passes(&session.policy, Some(session), enforces, message);
     if !passes {
         open.dropped.set(open.dropped.get().saturating_add(1));
     }
@@ -263,6 +265,7 @@ fn see(open: &mut OpenCall, text: &str) -> Result<(), String> {
     if seen.denied {
         refuse(open, format!("looks like instructions to a model: {}", seen.injections.join(", ")))?;
     }
+    open.found = open.found.join(seen.labels);
     open.bring(seen.labels);
     Ok(())
 }

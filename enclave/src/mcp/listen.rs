@@ -137,8 +137,8 @@ async fn subscribe(listening: &Listening<'_>, server: usize, uri: &str) -> Resul
     let mut open = open.map_err(|refusal| refused(refusal.code))?;
     let (action, kind) = (Action::SubscribeResource, ObjectKind::Resource);
     let about = About::Other { method: METHOD, action, kind, server, id: uri.to_owned() };
-    if let Err(decision) = open.decide(about, None) {
-        open.denied(decision).await;
+    if let Err(denied) = open.decide(about, None) {
+        open.denied(denied).await;
         return Ok(false);
     }
     open.intend().await.map_err(|refusal| refused(refusal.code))?;

@@ -25,6 +25,7 @@ mod listen;
 mod open;
 mod refusal;
 mod shape;
+mod stop;
 mod wait;
 
 use std::borrow::Cow;

@@ -3,6 +3,7 @@
 mod objection;
 
 use std::cell::Cell;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,6 +20,7 @@ use super::inspected::Report;
 use crate::audit::Ticket;
 use crate::catalog::Server;
 use crate::config::Durability;
+use crate::controls::Stop;
 use crate::error::Code;
 use crate::gateway::{Gateway, SessionRef};
 use crate::inspect::Fields;
@@ -43,11 +45,17 @@ pub(super) struct OpenCall {
     /// Notifications of the tool server that were not passed on.
     pub(super) dropped: Cell<u64>,
     report: Option<Box<Report>>,
-    about: About,
     /// What stands against the call besides the policy, until it is decided.
     objection: Option<(Code, String)>,
     /// Why it is denied, if it is.
-    denial: Code,
+    pub(super) denial: Code,
+    /// What inspection found in the answer.
+    pub(super) found: Labels,
+    /// In how many milliseconds the same call may be made, if a rate limit stopped it.
+    pub(super) retry_after_ms: Option<NonZeroU32>,
+    /// The control that stopped it.
+    pub(super) stopped_by: Option<Code>,
+    pub(super) about: About,
     request_hash: Digest,
     arrived: Instant,
     before: Labels,
@@ -55,10 +63,18 @@ pub(super) struct OpenCall {
     brings: Labels,
     /// How often the session's labels had been cleared when it began.
     resets: u64,
-    rule: String,
+    pub(super) rule: String,
     decision: Option<Decision>,
     notes: Vec<(&'static str, Json)>,
     ended: bool,
+}
+
+/// Why a call is not forwarded.
+pub(super) enum Denied {
+    /// The policy's decision, and the mode's.
+    Decided(Decision),
+    /// A control, in every mode.
+    Stopped(Box<Stop>),
 }
 
 /// The end of a call, for its entry.
@@ -99,6 +115,9 @@ impl OpenCall {
             redact: Vec::new(),
             dropped: Cell::new(0),
             report: None,
+            found: Labels::PUBLIC,
+            retry_after_ms: None,
+            stopped_by: None,
             about: About::Unknown,
             objection: None,
             denial: Code::PolicyDeny,
@@ -112,6 +131,11 @@ impl OpenCall {
             notes: Vec::new(),
             ended: false,
         })
+    }
+
+    /// Whether the host is told nothing of denied calls.
+    pub(super) fn silent(&self) -> bool {
+        self.mode() == Enforcement::Silent
     }
 
     pub(super) fn mode(&self) -> Enforcement {
@@ -157,9 +181,10 @@ impl OpenCall {
     /// sees `public`.
     ///
     /// # Errors
-    /// The decision, if the call must not go on.
-    pub(super) fn decide(&mut self, about: About, arguments: Option<&Json>) -> Result<(), Decision> {
+    /// Why, if the call must not go on.
+    pub(super) fn decide(&mut self, about: About, arguments: Option<&Json>) -> Result<(), Denied> {
         self.about = about;
+        self.check_controls()?;
         let mut decision = self.ask_policy(arguments);
         let allowed = decision == Decision::Allow;
         if self.report.as_deref_mut().is_some_and(|report| report.refuses_arguments(allowed)) {
@@ -172,14 +197,12 @@ impl OpenCall {
             self.bring(self.about.labels(&self.gateway.catalog));
         }
         self.would_have_denied = decision != Decision::Allow;
-        if self.would_have_denied && self.mode() != Enforcement::Silent {
-            let advisory = self.mode() == Enforcement::Advisory;
-            let tool = self.about.number();
-            self.gateway.events.log(LogEvent::Denied { session: self.session.number, tool, advisory });
+        if self.would_have_denied {
+            self.log_denied(self.mode() == Enforcement::Advisory);
         }
         if self.would_have_denied && self.mode() == Enforcement::Enforcing {
             self.decision = Some(decision);
-            return Err(decision);
+            return Err(Denied::Decided(decision));
         }
         Ok(())
     }
@@ -273,18 +296,24 @@ impl OpenCall {
     /// A tool that the catalog does not have.
     pub(super) async fn unknown_tool(mut self, name: &str) -> Refusal {
         self.note("requested_tool", Json::from(name));
+        if let Err(denied) = self.check_controls() {
+            return self.denied(denied).await;
+        }
         Code::ToolNotInCatalog.name().clone_into(&mut self.rule);
         self.deny(Code::ToolNotInCatalog, Outcome::Denied).await
     }
 
-    /// A call that the policy refused, or that something else stood against.
-    pub(super) async fn denied(self, decision: Decision) -> Refusal {
+    /// A call that the policy or a control refused, or that something else stood against.
+    pub(super) async fn denied(self, denied: Denied) -> Refusal {
         let by_inspection = self.report.as_deref().is_some_and(|report| report.misfit().is_some());
         let code = if by_inspection { Code::ArgumentsRefused } else { self.denial };
-        self.deny(code, Outcome::refused(decision)).await
+        match denied {
+            Denied::Stopped(stop) => self.stopped(*stop).await,
+            Denied::Decided(decision) => self.deny(code, Outcome::refused(decision)).await,
+        }
     }
 
-    async fn deny(mut self, code: Code, outcome: Outcome) -> Refusal {
+    pub(super) async fn deny(mut self, code: Code, outcome: Outcome) -> Refusal {
         let ended = self.end(outcome, &End::default());
         self.refused(code, ended).await
     }
@@ -307,7 +336,7 @@ impl OpenCall {
     }
 
     /// A refusal leaves only after its entry is stored; without the entry it is the store's refusal.
-    async fn refused(&self, code: Code, ended: Result<(Digest, Ticket), Refusal>) -> Refusal {
+    pub(super) async fn refused(&self, code: Code, ended: Result<(Digest, Ticket), Refusal>) -> Refusal {
         let (entry, ticket) = match ended {
             Ok(ended) => ended,
             Err(refusal) => return refusal,
@@ -328,6 +357,7 @@ impl OpenCall {
             advice: self.advice.clone(),
             detail: misfit.map(Into::into),
             recorded,
+            retry_after_ms: self.retry_after_ms,
         }
     }
 
@@ -342,7 +372,7 @@ impl OpenCall {
     }
 
     /// The one terminal entry.
-    fn end(&mut self, outcome: Outcome, end: &End) -> Result<(Digest, Ticket), Refusal> {
+    pub(super) fn end(&mut self, outcome: Outcome, end: &End) -> Result<(Digest, Ticket), Refusal> {
         let after = self.settle().max().as_str();
         let gateway = self.gateway.clone();
         let tool = self.about.tool(&gateway.catalog);
@@ -388,6 +418,7 @@ impl OpenCall {
             state.summary.touch(domain, &self.call_id, self.about.name(&gateway.catalog));
         }
         drop(state);
+        self.count_for_kill_switch(outcome);
         self.gateway.events.call(outcome.counted(), tool.map(|tool| tool.index), self.latency());
         self.session.leave();
         Ok((sealed.hash, ticket))

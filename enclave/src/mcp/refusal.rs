@@ -1,5 +1,6 @@
 //! How the agent hears that a request was refused.
 
+use hyper::header::{HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use serde_json::value::RawValue;
 
@@ -54,6 +55,9 @@ pub(super) fn refused_call(gateway: &Gateway, refusal: &Refusal, place: Place, i
         push_text(&mut data, "boot_id", &gateway.boot.id_hex);
         push_member(&mut data, "batch", &batch.to_string());
     }
+    if let Some(wait) = refusal.retry_after_ms {
+        push_member(&mut data, "retry_after_ms", &wait.to_string());
+    }
     if !refusal.advice.is_empty() {
         push_member(&mut data, "advice", &receipt::advice(&refusal.advice));
     }
@@ -64,5 +68,10 @@ pub(super) fn refused_call(gateway: &Gateway, refusal: &Refusal, place: Place, i
         Place::Seed => refusal.code.status(),
         Place::Meta => StatusCode::OK,
     };
-    http::error(refusal.code, status, envelope::failure(Some(id), &error))
+    let mut response = http::error(refusal.code, status, envelope::failure(Some(id), &error));
+    if let Some(wait) = refusal.retry_after_ms.filter(|_| status == refusal.code.status()) {
+        let seconds = wait.get().div_ceil(1000).to_string();
+        response.headers_mut().extend(HeaderValue::from_str(&seconds).map(|seconds| (RETRY_AFTER, seconds)));
+    }
+    response
 }

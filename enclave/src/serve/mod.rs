@@ -1,6 +1,7 @@
 //! Streams from the host: which kinds there are, how many, and what becomes of each.
 
 mod inbound;
+mod kill_switch;
 mod routes;
 
 use std::cell::{Cell, OnceCell};

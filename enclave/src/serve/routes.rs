@@ -10,6 +10,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use tokio::time::timeout;
 
 use super::inbound::Connection;
+use super::kill_switch::{self, Turn};
 use crate::claims;
 use crate::error::Code;
 use crate::gateway::Gateway;
@@ -34,6 +35,8 @@ pub const ENDPOINTS: &[(&str, &str, &str)] = &[
     ("POST", "/sessions/{id}/close", "end the session; its final claim"),
     ("GET", "/session/{id}/trust-record?nonce=", "the session's TRACE trust record"),
     ("GET", "/audit/export?session_id=", "the session's signed audit bundle"),
+    ("POST", "/kill-switch/trip", "for the operator: refuse all calls of an identity"),
+    ("POST", "/kill-switch/unblock", "for the operator: decide them again"),
     ("GET", "/attestation?nonce=", "evidence of this boot, bound to the caller's challenge"),
 ];
 
@@ -65,6 +68,10 @@ pub(super) async fn serve(
         Route::Health => Ok(http::json(StatusCode::OK, r#"{"status":"ok"}"#)),
         Route::Ready => ready(&gateway),
         Route::Attestation => attestation(&gateway, &query),
+        Route::KillSwitch(turn) => match gateway.access.operator(request.headers()) {
+            Ok(()) => Box::pin(kill_switch::turn(&gateway, turn, request)).await,
+            Err(denied) => return turn_away(denied),
+        },
         Route::Private(route) => match gateway.access.caller(request.headers()) {
             Ok(caller) => Box::pin(private(&gateway, &Asking { caller, query: &query }, route)).await,
             Err(denied) => return turn_away(denied),
@@ -127,6 +134,7 @@ enum Route<'a> {
     Health,
     Ready,
     Attestation,
+    KillSwitch(Turn),
     Private(Private<'a>),
 }
 
@@ -144,6 +152,8 @@ fn route(path: &str) -> Option<(Method, Route<'_>)> {
         ["health"] => (Method::GET, Route::Health),
         ["readyz"] => (Method::GET, Route::Ready),
         ["attestation"] => (Method::GET, Route::Attestation),
+        ["kill-switch", "trip"] => (Method::POST, Route::KillSwitch(Turn::Trip)),
+        ["kill-switch", "unblock"] => (Method::POST, Route::KillSwitch(Turn::Unblock)),
         private => {
             let (method, private) = private_route(private)?;
             (method, Route::Private(private))
@@ -162,8 +172,9 @@ fn private_route<'a>(parts: &[&'a str]) -> Option<(Method, Private<'a>)> {
     })
 }
 
-type Refused = (Code, Option<String>);
-type Answer = Result<Response<Body>, Refused>;
+/// Why not, and in which words.
+pub(super) type Refused = (Code, Option<String>);
+pub(super) type Answer = Result<Response<Body>, Refused>;
 
 fn ready(gateway: &Gateway) -> Answer {
     if gateway.stopping.get() {
@@ -171,6 +182,9 @@ fn ready(gateway: &Gateway) -> Answer {
     }
     if !gateway.audit.is_open() {
         return Err((Code::AuditUnavailable, None));
+    }
+    if gateway.controls.halted {
+        return Err((Code::GatewayHalted, None));
     }
     Ok(http::json(StatusCode::OK, r#"{"status":"ready"}"#))
 }

@@ -101,6 +101,8 @@ pub struct State {
     pub closing: bool,
     /// The chain has its session_end.
     pub ended: bool,
+    /// How often the kill switch tripped for its identity.
+    pub trips: u32,
     /// A fault inside the gateway ended the chain.
     pub halted: bool,
 }
@@ -134,6 +136,7 @@ impl Session {
             used: Instant::now(),
             closing: false,
             ended: false,
+            trips: 0,
             halted: false,
         };
         Self {
@@ -192,6 +195,11 @@ impl Session {
     pub fn link_if_open(&self, gateway: &Gateway, server: usize) -> Option<Rc<Link>> {
         let links = if has_own(gateway, server) { &self.links } else { &gateway.upstreams.shared };
         links.if_open(server)
+    }
+
+    /// Number of its identity.
+    pub fn who(&self) -> usize {
+        self.identity.number
     }
 
     /// A call begins.

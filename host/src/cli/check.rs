@@ -86,6 +86,11 @@ fn as_text(report: &BootReport, warnings: &[String]) -> String {
     if let Some(epoch) = report.controls_epoch {
         text.extend(["\noperator controls    epoch ", &epoch.to_string()]);
     }
+    if report.halted {
+        text.push_str(
+            "\nwarning: it would start halted and refuse every call: kill_switch.enabled needs a file in controls_path",
+        );
+    }
     for warning in warnings {
         text.push_str("\nwarning: ");
         text.push_str(warning);
@@ -105,6 +110,7 @@ fn as_json(report: &BootReport, warnings: &[String]) -> Value {
         "config_hash": sha256(report.config_hash),
         "policy_signed_by": report.policy_signed_by.map(sha256),
         "controls_epoch": report.controls_epoch,
+        "halted": report.halted,
         "warnings": warnings,
     })
 }

@@ -88,6 +88,7 @@ fn report() -> BootReport {
         warnings: Vec::new(),
         policy_signed_by: None,
         controls_epoch: None,
+        halted: false,
     }
 }
 

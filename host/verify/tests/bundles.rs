@@ -243,6 +243,28 @@ fn flags_follow_the_entries() {
 }
 
 #[test]
+fn the_kill_switch_flag_follows_its_entry_alone() {
+    let flag = |claim: &mut Json| set(&mut *claim, &["gateway", "kill_switch_triggered"], true);
+    let trip = Json::from([("control", "kill_switch".into()), ("trigger", "deny_rate".into())]);
+    let other = Json::from([("control", "sequence".into())]);
+    for (detail, triggered) in [(trip, true), (other, false)] {
+        let detail: &'static Json = Box::leak(Box::new(detail));
+        let story = story_of(|mut drafts| {
+            let entry_type = EntryType::SuspiciousCallSequence;
+            let mut entry =
+                Draft { entry_type, policy_decision: None, call_id: None, detail: Some(detail), ..drafts[3] };
+            entry.timestamp_utc = seconds_later(2);
+            drafts.insert(3, entry);
+            drafts
+        });
+        let (silent, flagged) = (judge_story(&story), judge(&story.bundle, &resigned(&story.claim, SEED, flag)));
+        let (honest, lie) = if triggered { (flagged, silent) } else { (silent, flagged) };
+        assert!(honest.verified, "{:?}", honest.failures);
+        assert_refused(&lie, BundleReason::KillSwitchContradicted);
+    }
+}
+
+#[test]
 fn an_attestation_that_outlived_its_validity_is_stale_without_an_entry() {
     let short = |claim: &mut Json, stale: bool| {
         set(claim, &["gateway", "attestation_validity_seconds"], 4_i64);

@@ -325,6 +325,8 @@ pub struct BootReport {
     pub policy_signed_by: Option<[u8; 32]>,
     /// `epoch` of the operator controls, if there are any.
     pub controls_epoch: Option<u64>,
+    /// Whether every call is refused, because the kill switch is enabled and has no controls.
+    pub halted: bool,
 }
 
 /// A policy bundle that was reloaded, as the enclave measured it.

@@ -95,6 +95,7 @@ fn report() -> impl Strategy<Value = BootReport> {
             warnings,
             policy_signed_by: controls_epoch.map(|_| bundle_hash),
             controls_epoch,
+            halted: controls_epoch.is_none(),
         },
     )
 }

@@ -135,6 +135,7 @@ fn report(enforcement: Enforcement) -> BootReport {
         warnings: Vec::new(),
         policy_signed_by: None,
         controls_epoch: None,
+        halted: false,
     }
 }
 
@@ -146,6 +147,7 @@ fn events(vectors: &mut Vectors<'_>) {
         warnings: vec!["w".into(), Text::default()],
         policy_signed_by: Some([6; 32]),
         controls_epoch: Some(300),
+        halted: true,
         ..report(Enforcement::Enforcing)
     };
     check(vectors, "ControlEvent::Checked", &ControlEvent::Checked(warned));

@@ -25,6 +25,7 @@ mod mcp;
 mod metrics;
 mod progress;
 mod quickstart;
+mod restraints;
 mod resume;
 mod rounds;
 mod sessions;

@@ -126,6 +126,27 @@ fn controls_can_neither_be_left_out_nor_slipped_in() {
     assert_eq!(refused(bundle(&keyless)), (RefusalCode::Missing, Document::Config, "operator.public_key".to_owned()));
 }
 
+/// Leaving the controls out does not open what they block: with the kill switch enabled nothing passes at all.
+#[test]
+fn controls_that_are_left_out_halt_what_has_a_kill_switch() {
+    let tool = Upstream::plain();
+    let blocked = json!({"epoch": 3, "blocked": [{"subject": "anonymous"}]});
+    let setup = operated(&tool.url()).controls(&key(), &blocked).with("/kill_switch", json!({"enabled": true}));
+    let host = booted(bundle(&setup)).expect("good");
+    assert!(!host.report.halted);
+    assert_eq!(outcome(&call(&host, "s")), (403, "KILL_SWITCH".to_owned()));
+    let mut without = bundle(&setup);
+    without.controls = None;
+    let mut host = booted(without).expect("halted");
+    assert!(host.report.halted);
+    assert_eq!(outcome(&call(&host, "s")), (503, "GATEWAY_HALTED".to_owned()));
+    assert_eq!(outcome(&get(&host, "/readyz")), (503, "GATEWAY_HALTED".to_owned()));
+    // Nor does a reload.
+    reload(&mut host, &setup.clone().version("3.0").sign_policy(&key())).expect("signed and newer");
+    assert_eq!(outcome(&call(&host, "t")), (503, "GATEWAY_HALTED".to_owned()));
+    assert_eq!((summary(&host, "s")["tool_calls_denied"].clone(), tool.calls().len()), (json!(1), 0));
+}
+
 /// The enclave has no memory of its own: an older file boots. It is in the session's first entry, under the chain's root.
 #[test]
 fn an_older_epoch_boots_and_shows() {

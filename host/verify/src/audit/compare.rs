@@ -135,14 +135,20 @@ fn flags(walk: &Walk, claim: &View<'_>, report: &mut Report) {
         (
             "drift_detected",
             ["gateway", "catalog", "drift_detected"].as_slice(),
-            walk.drift,
+            walk.flags.drift,
             BundleReason::DriftContradicted,
         ),
         (
             "attestation_stale",
             &["gateway", "attestation_stale"],
-            walk.stale || outlived(claim),
+            walk.flags.stale || outlived(claim),
             BundleReason::StaleContradicted,
+        ),
+        (
+            "kill_switch_triggered",
+            &["gateway", "kill_switch_triggered"],
+            walk.flags.killed,
+            BundleReason::KillSwitchContradicted,
         ),
     ] {
         let claimed = claim.flag(path);

@@ -58,6 +58,8 @@ reasons! {
         DriftContradicted = "DRIFT_FLAG_CONTRADICTED",
         /// `attestation_stale` and the entries contradict each other.
         StaleContradicted = "STALE_FLAG_CONTRADICTED",
+        /// `kill_switch_triggered` and the entries contradict each other.
+        KillSwitchContradicted = "KILL_SWITCH_FLAG_CONTRADICTED",
         /// session_start commits to another policy, catalog or mode than the claim states.
         CommitmentMismatch = "COMMITMENT_MISMATCH",
         /// The claim was issued before an entry that it counts.

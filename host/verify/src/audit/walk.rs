@@ -41,6 +41,14 @@ pub(crate) struct Totals {
     pub(crate) tools: BTreeSet<String>,
 }
 
+/// What entries of certain types say, as the claim's flags sum it up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Flags {
+    pub(crate) drift: bool,
+    pub(crate) stale: bool,
+    pub(crate) killed: bool,
+}
+
 /// Where a session's history stands.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Walk {
@@ -53,8 +61,7 @@ pub(crate) struct Walk {
     pub(crate) last: Option<Timestamp>,
     /// Highest label since session_start or the last reset.
     pub(crate) highest: Option<String>,
-    pub(crate) drift: bool,
-    pub(crate) stale: bool,
+    pub(crate) flags: Flags,
     pub(crate) ended: bool,
 }
 
@@ -82,7 +89,7 @@ impl Walk {
         self.time(entry)?;
         self.labels(entry)?;
         self.count(entry);
-        self.flags(entry.entry_type);
+        self.flag(entry);
         Ok(())
     }
 
@@ -195,15 +202,20 @@ impl Walk {
         }
     }
 
-    fn flags(&mut self, entry_type: EntryType) {
-        match entry_type {
-            EntryType::CatalogDrift => self.drift = true,
-            EntryType::AttestationStale => self.stale = true,
-            EntryType::AttestationRefresh => self.stale = false,
+    fn flag(&mut self, entry: &Entry) {
+        match entry.entry_type {
+            EntryType::SuspiciousCallSequence if is_kill_switch(entry) => self.flags.killed = true,
+            EntryType::CatalogDrift => self.flags.drift = true,
+            EntryType::AttestationStale => self.flags.stale = true,
+            EntryType::AttestationRefresh => self.flags.stale = false,
             EntryType::SessionEnd => self.ended = true,
             _ => {}
         }
     }
+}
+
+fn is_kill_switch(entry: &Entry) -> bool {
+    entry.detail.as_ref().and_then(|detail| detail.get("control")).and_then(Json::as_str) == Some("kill_switch")
 }
 
 fn fell(before: Option<&str>, after: Option<&str>) -> Result<(), EntryFault> {

@@ -50,6 +50,8 @@ pub struct ClaimFacts {
     pub catalog_hash: Digest,
     /// Whether a tool's live definition differed from the approved one.
     pub drift_detected: bool,
+    /// Whether the kill switch tripped for the session's identity while the session was open.
+    pub kill_switch_triggered: bool,
     /// Operator exceptions in force.
     pub catalog_exceptions: Vec<BTreeMap<String, String>>,
     /// When the evidence was made.
@@ -132,7 +134,7 @@ impl ClaimFacts {
             attestation_evidence: self.attestation_evidence,
             call_log_summary: None,
             agent_identity: None,
-            kill_switch_triggered: None,
+            kill_switch_triggered: self.kill_switch_triggered.then_some(true),
             policy_signing: None,
         }
     }

@@ -127,7 +127,7 @@ pub struct Gateway {
     /// Others' claims only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_identity: Option<AgentIdentity>,
-    /// Others' claims only.
+    /// Whether the kill switch tripped for the session's identity while the session was open; absent from ours if not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kill_switch_triggered: Option<bool>,
     /// Others' claims only.

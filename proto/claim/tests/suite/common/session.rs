@@ -70,6 +70,7 @@ impl Session {
             ]),
             catalog_hash: self.boot.catalog_hash,
             drift_detected: false,
+            kill_switch_triggered: false,
             catalog_exceptions: Vec::new(),
             attestation_generated_at: self.start,
             attestation_validity_seconds: 86_400,
