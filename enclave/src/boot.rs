@@ -202,6 +202,7 @@ pub fn boot(
         audit,
         polling,
         events: events.clone(),
+        parked: Cell::new(0),
         stopping: Cell::new(false),
     };
     Ok((Rc::new(gateway), report))

@@ -9,6 +9,7 @@ mod controls;
 mod operator;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use claim::Digest;
 use claim::json::Json;
@@ -260,6 +261,8 @@ limits! {
     max_connections: usize = 4096 in 1..=4096, "the records of all calls in flight must fit into one batch";
     /// Milliseconds that a tool server may take to answer.
     upstream_timeout_ms: u64 = 30_000 in 100..=600_000, "a call is held open meanwhile";
+    /// Milliseconds that an agent may take to answer what a tool server asks of it.
+    input_timeout_ms: u64 = 600_000 in 100..=3_600_000, "a person may have to be asked";
     /// Connections to one tool server at once.
     upstream_connections_per_server: usize = 64 in 1..=4096, "each is a stream between enclave and host";
     /// Milliseconds that an agent may take to send a request.
@@ -280,6 +283,13 @@ pub fn parse(json: &[u8]) -> Result<(Config, Digest), BootRefusal> {
     let config: Config = document::read(&tree, &Document::Config, "").map_err(name_other_builds)?;
     config.check()?;
     Ok((config, Digest::of(tree.sorted_ascii().as_bytes())))
+}
+
+impl Limits {
+    /// How long an agent may take to answer what a tool server asks of it.
+    pub fn input_timeout(&self) -> Duration {
+        Duration::from_millis(self.input_timeout_ms)
+    }
 }
 
 impl Config {

@@ -148,6 +148,9 @@ async fn shutdown(gateway: &Rc<Gateway>) -> u64 {
     let sessions = gateway.sessions.borrow().all();
     let _ = tokio::time::timeout(limits::SHUTDOWN_GRACE, async {
         for session in &sessions {
+            session.parking.end(gateway).await;
+        }
+        for session in &sessions {
             session.quiet().await;
         }
     })

@@ -80,6 +80,8 @@ pub struct Gateway {
     pub polling: Rc<Polling>,
     /// What the host learns.
     pub events: Rc<Events>,
+    /// Calls that wait for their agents between two rounds.
+    pub parked: Cell<usize>,
     /// Set at shutdown: nothing new is admitted.
     pub stopping: Cell<bool>,
 }

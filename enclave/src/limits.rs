@@ -50,10 +50,12 @@ pub const MAX_UPSTREAM_IDLE: Duration = Duration::from_secs(30);
 pub const ATTESTATION_VALIDITY_SECONDS: u64 = 86_400;
 /// How long an agent may take to read one message of an event stream before it counts as gone.
 pub const SLOW_AGENT: Duration = Duration::from_secs(30);
-/// How long an agent may take to answer what a tool server asks of it: a person may have to be asked.
-pub const ASKED_AGENT: Duration = Duration::from_mins(10);
 /// Requests of tool servers that wait for one agent at once.
 pub const MAX_ASKED: usize = 64;
+/// Calls of one session that wait for the agent between two rounds: an agent has few hands, and each holds a connection.
+pub const MAX_PARKED: usize = 16;
+/// The same of all sessions: each takes the enclave a few kilobytes.
+pub const MAX_ALL_PARKED: usize = 1024;
 /// A call lasts at most this long, whatever its tool server says meanwhile.
 pub const MAX_CALL: Duration = Duration::from_hours(1);
 /// An event stream that says nothing else says this often that it is alive.

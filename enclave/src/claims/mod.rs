@@ -69,6 +69,7 @@ pub async fn close(gateway: &Rc<Gateway>, session: &Rc<Session>, reason: &str) -
     if let Some(agent) = session.agent.get() {
         agent.end(gateway).await;
     }
+    session.parking.end(gateway).await;
     session.quiet().await;
     session.links.end(gateway);
     let closed = seal_and_issue(gateway, session, reason).await;

@@ -11,7 +11,6 @@ use tokio::time::sleep;
 use super::ask::Waiting;
 use super::envelope::{Message, parse_incoming};
 use super::era::Era;
-use super::members::Members;
 use super::outbox::Outbox;
 use super::{ask, inspected, wait};
 use crate::catalog::{Scope, Server};
@@ -21,7 +20,7 @@ use crate::identity::Identity;
 use crate::limits;
 use crate::policy::Policy;
 use crate::session::{Session, Source};
-use crate::upstream::{Client, Exchange, Fault, Link, Links, approved};
+use crate::upstream::{Client, Exchange, Fault, Link, Links, NOTHING, approved};
 
 /// What `initialize` opened.
 pub struct Agent {
@@ -85,11 +84,6 @@ impl Agent {
         Some(gateway.sessions.borrow().open(&self.identity, &self.session_id)?.policy.clone())
     }
 
-    /// Whether the agent can be asked this.
-    pub fn can(&self, capability: &str) -> bool {
-        Members::parse(&self.capabilities).is_ok_and(|members| members.find(capability).is_some())
-    }
-
     /// The link to a tool server, opened when first needed.
     ///
     /// # Errors
@@ -98,7 +92,7 @@ impl Agent {
         let entry = gateway.catalog.servers().get(server);
         let entry = entry.ok_or_else(|| Fault::new(Code::Internal, "no such tool server"))?;
         if shares(entry) {
-            return gateway.upstreams.shared(server).await;
+            return gateway.upstreams.shared(server, NOTHING).await;
         }
         let opening = || async {
             let capabilities = approved(entry, &self.capabilities);
@@ -109,13 +103,13 @@ impl Agent {
             }
             Ok(link)
         };
-        self.links.open(server, opening).await
+        self.links.open(server, NOTHING, opening).await
     }
 
     /// The same, if it is open already.
     pub fn link_if_open(&self, gateway: &Gateway, server: usize) -> Option<Rc<Link>> {
         let shared = gateway.catalog.servers().get(server).is_some_and(shares);
-        if shared { gateway.upstreams.shared.if_open(server) } else { self.links.if_open(server) }
+        if shared { gateway.upstreams.shared.if_open(server, NOTHING) } else { self.links.if_open(server, NOTHING) }
     }
 
     /// Forgets a link whose session has ended.
@@ -159,12 +153,12 @@ impl Agent {
     }
 
     /// A call has ended: what its tool server asked during it will not be answered.
-    pub(super) async fn abandon(&self, gateway: &Rc<Gateway>, call_id: &str) {
+    pub(super) async fn abandon(&self, call_id: &str) {
         let over = |waiting: &Waiting| waiting.during.as_deref() == Some(call_id);
         let over: Vec<u64> = self.waiting.borrow().iter().filter(|(_, asked)| over(asked)).map(|(id, _)| *id).collect();
         for id in over {
             if let Some(waiting) = self.take(id) {
-                ask::give_up(gateway, waiting, "the call ended before the agent answered").await;
+                waiting.pending.give_up("the call ended before the agent answered").await;
             }
         }
     }
@@ -193,7 +187,7 @@ impl Agent {
     pub async fn end(&self, gateway: &Rc<Gateway>) {
         let waiting: Vec<Box<Waiting>> = self.waiting.borrow_mut().drain().map(|(_, waiting)| waiting).collect();
         for waiting in waiting {
-            ask::give_up(gateway, waiting, "the session ended before the agent answered").await;
+            waiting.pending.give_up("the session ended before the agent answered").await;
         }
         for call in self.in_flight.borrow().values() {
             call.notify_one();
@@ -248,7 +242,7 @@ async fn hear_once(
     agent: &Weak<Agent>,
     stream: &Rc<Outbox>,
     link: &Rc<Link>,
-    mut exchange: Exchange<'_>,
+    mut exchange: Exchange,
 ) {
     loop {
         let next = tokio::select! {
@@ -271,8 +265,7 @@ async fn hear_once(
             Some(id) => {
                 let asking = ask::Asking {
                     gateway,
-                    agent: Some(&agent),
-                    outbox: stream,
+                    whom: ask::Whom::Session(&agent, stream),
                     identity: &agent.identity,
                     session: &agent.session_id,
                     source: Source::McpSession,
@@ -280,7 +273,8 @@ async fn hear_once(
                     call_id: None,
                     waiting: Rc::default(),
                 };
-                ask::ask(&asking, link, &request, id).await;
+                // Whoever has a session is asked there.
+                let _ = ask::ask(&asking, link, &request, id).await;
             }
         }
     }

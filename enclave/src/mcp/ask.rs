@@ -19,16 +19,19 @@ use super::about::About;
 use super::agent::Agent;
 use super::envelope::{self, Answer, Request, Response};
 use super::inspected;
+use super::members::Members;
 use super::open::{End, OpenCall};
 use super::outbox::Outbox;
 use crate::catalog::Capability;
 use crate::error::Code;
 use crate::gateway::{Gateway, SessionRef};
 use crate::identity::Identity;
-use crate::limits;
 use crate::policy::{Action, ObjectKind};
 use crate::session::{Outcome, Source};
 use crate::upstream::Link;
+
+/// Why an agent is not waited for any longer.
+pub(super) const LATE: &str = "the agent did not answer in time";
 
 /// What servers may ask: the method, its Cedar action, and the capability that both sides must have.
 pub(super) const METHODS: [(&str, Action, Capability); 3] = [
@@ -40,8 +43,7 @@ pub(super) const METHODS: [(&str, Action, Capability); 3] = [
 /// Whose request it is, and the way to the agent.
 pub(super) struct Asking<'a> {
     pub(super) gateway: &'a Rc<Gateway>,
-    pub(super) agent: Option<&'a Rc<Agent>>,
-    pub(super) outbox: &'a Rc<Outbox>,
+    pub(super) whom: Whom<'a>,
     pub(super) identity: &'a Rc<Identity>,
     pub(super) session: &'a str,
     pub(super) source: Source,
@@ -52,13 +54,45 @@ pub(super) struct Asking<'a> {
     pub(super) waiting: Rc<Cell<u32>>,
 }
 
-/// A request that waits for the agent.
+/// Who is asked, and how.
+#[derive(Clone, Copy)]
+pub(super) enum Whom<'a> {
+    /// The agent of an MCP session, on this stream.
+    Session(&'a Rc<Agent>, &'a Rc<Outbox>),
+    /// The caller, in the result of its call ([`super::parked`]); it has these capabilities.
+    Caller(&'a str),
+}
+
+impl Whom<'_> {
+    fn can(&self, capability: &str) -> bool {
+        let (reads, capabilities) = match self {
+            Self::Session(agent, outbox) => (outbox.streams(), agent.capabilities.as_str()),
+            Self::Caller(capabilities) => (true, *capabilities),
+        };
+        reads && Members::parse(capabilities).is_ok_and(|members| members.find(capability).is_some())
+    }
+}
+
+/// A request that waits for the agent of a session.
 pub(super) struct Waiting {
-    asker: Asker,
-    open: OpenCall,
+    pub(super) pending: Pending,
     /// The call that the server works on.
     pub(super) during: Option<String>,
     count: Counted,
+}
+
+/// A request that waits for a caller.
+pub(super) struct Question {
+    pub(super) pending: Pending,
+    pub(super) method: &'static str,
+    /// As received.
+    pub(super) params: String,
+}
+
+/// A request between its decision and its terminal entry.
+pub(super) struct Pending {
+    asker: Asker,
+    open: OpenCall,
 }
 
 /// Who gets the agent's answer.
@@ -85,39 +119,61 @@ impl Drop for Counted {
     }
 }
 
-/// Puts a server's request to the agent, or answers it with an error.
-pub(super) async fn ask(asking: &Asking<'_>, link: &Rc<Link>, request: &Request<'_>, id: &RawValue) {
+/// Puts a server's request to the agent, or answers it with an error. What is left for a caller is given back.
+pub(super) async fn ask(
+    asking: &Asking<'_>,
+    link: &Rc<Link>,
+    request: &Request<'_>,
+    id: &RawValue,
+) -> Option<Box<Question>> {
     let asker = Asker::Server(link.clone(), id.get().to_owned());
     if request.method == "ping" {
-        return reply(asking.gateway, asker, Ok("{}".to_owned()));
+        reply(asking.gateway, asker, Ok("{}".to_owned()));
+        return None;
     }
     let params = request.params.map_or("{}", RawValue::get);
-    put(asking, link.server, &request.method, params, asker).await;
+    put(asking, link.server, &request.method, params, asker).await
 }
 
 /// Puts what a server wants to the agent. Whatever becomes of it, the asker is answered.
-pub(super) async fn put(asking: &Asking<'_>, server: usize, method: &str, params: &str, asker: Asker) {
-    match admit(asking, server, method, params).await {
-        Ok(admitted) => send(asking, admitted, params, asker).await,
-        Err(text) => refuse(asking.gateway, asker, &text),
+pub(super) async fn put(
+    asking: &Asking<'_>,
+    server: usize,
+    method: &str,
+    params: &str,
+    asker: Asker,
+) -> Option<Box<Question>> {
+    let (method, open) = match admit(asking, server, method, params).await {
+        Ok(admitted) => admitted,
+        Err(text) => {
+            refuse(asking.gateway, asker, &text);
+            return None;
+        }
+    };
+    let pending = Pending { asker, open };
+    match asking.whom {
+        Whom::Session(agent, outbox) => {
+            send(asking, agent, outbox, method, params, pending).await;
+            None
+        }
+        Whom::Caller(_) => Some(Box::new(Question { pending, method, params: params.to_owned() })),
     }
 }
 
-/// What is left of a request after its decision.
-struct Admitted<'a> {
-    agent: &'a Rc<Agent>,
-    method: &'static str,
-    open: OpenCall,
-}
-
-async fn admit<'a>(asking: &Asking<'a>, server: usize, method: &str, params: &str) -> Result<Admitted<'a>, String> {
+async fn admit(
+    asking: &Asking<'_>,
+    server: usize,
+    method: &str,
+    params: &str,
+) -> Result<(&'static str, OpenCall), String> {
     let gateway = asking.gateway;
     let known = METHODS.into_iter().find(|(name, ..)| *name == method);
     let (method, action, capability) = known.ok_or_else(|| format!("{method:?} is not served"))?;
     let entry = gateway.catalog.servers().get(server).filter(|entry| entry.may(capability));
     let entry = entry.ok_or_else(|| format!("the gateway's catalog does not approve of {}", capability.as_str()))?;
-    let agent = asking.agent.filter(|agent| asking.outbox.streams() && agent.can(capability.as_str()));
-    let agent = agent.ok_or_else(|| format!("the agent has no {}", capability.as_str()))?;
+    if !asking.whom.can(capability.as_str()) {
+        return Err(format!("the agent has no {}", capability.as_str()));
+    }
     let payload = json::parse(params.as_bytes()).map_err(|error| format!("params: {error}"))?;
     let (identity, id) = (asking.identity.clone(), asking.session.to_owned());
     let session = SessionRef { identity, id, source: asking.source, challenge: None };
@@ -138,39 +194,62 @@ async fn admit<'a>(asking: &Asking<'a>, server: usize, method: &str, params: &st
     }
     open.intend().await.map_err(unavailable)?;
     open.forwarded = true;
-    Ok(Admitted { agent, method, open })
+    Ok((method, open))
 }
 
-async fn send(asking: &Asking<'_>, admitted: Admitted<'_>, params: &str, asker: Asker) {
-    let (gateway, Admitted { agent, method, open }) = (asking.gateway, admitted);
+async fn send(asking: &Asking<'_>, agent: &Rc<Agent>, outbox: &Outbox, method: &str, params: &str, pending: Pending) {
     let during = asking.call_id.map(str::to_owned);
-    let waiting = Box::new(Waiting { asker, open, during, count: Counted::one(&asking.waiting) });
+    let waiting = Box::new(Waiting { pending, during, count: Counted::one(&asking.waiting) });
     let number = match agent.wait(waiting) {
         Ok(number) => number,
-        Err(waiting) => return give_up(gateway, waiting, "too many requests wait for the agent").await,
+        Err(waiting) => return waiting.pending.give_up("too many requests wait for the agent").await,
     };
     let message = envelope::request(Some(&number.to_string()), method, Some(params));
-    if asking.outbox.send(message.as_bytes()).await.is_err() {
+    if outbox.send(message.as_bytes()).await.is_err() {
         if let Some(waiting) = agent.take(number) {
-            give_up(gateway, waiting, "the agent is gone").await;
+            waiting.pending.give_up("the agent is gone").await;
         }
         return;
     }
-    let (gateway, agent) = (gateway.clone(), Rc::downgrade(agent));
+    let (limit, agent) = (asking.gateway.config.limits.input_timeout(), Rc::downgrade(agent));
     spawn_local(async move {
-        sleep(limits::ASKED_AGENT).await;
+        sleep(limit).await;
         if let Some(waiting) = agent.upgrade().and_then(|agent| agent.take(number)) {
-            give_up(&gateway, waiting, "the agent did not answer in time").await;
+            waiting.pending.give_up(LATE).await;
         }
     });
 }
 
-/// The agent will not answer.
-pub(super) async fn give_up(gateway: &Rc<Gateway>, waiting: Box<Waiting>, reason: &str) {
-    let Waiting { asker, mut open, count, .. } = *waiting;
-    open.fault(Code::CallCancelled, reason).await;
-    refuse(gateway, asker, reason);
-    drop(count);
+impl Pending {
+    /// The agent will not answer.
+    pub(super) async fn give_up(self, reason: &str) {
+        let Self { asker, mut open } = self;
+        open.fault(Code::CallCancelled, reason).await;
+        refuse(&open.gateway, asker, reason);
+    }
+
+    /// Takes the agent's answer to whoever asked.
+    pub(super) async fn answered(self, answer: &Answer<'_>) {
+        let Self { asker, mut open } = self;
+        let (outcome, answer) = match answer {
+            Answer::Result(result) => {
+                let outcome = if open.would_have_denied { Outcome::AdvisoryDenied } else { Outcome::Allowed };
+                (outcome, Ok(result.get().to_owned()))
+            }
+            Answer::Error(error) => {
+                open.note_fault(Code::CallCancelled, "the agent answered with an error");
+                (Outcome::Faulted, Err(error.get().to_owned()))
+            }
+        };
+        let (Ok(text) | Err(text)) = &answer;
+        inspected::agent_answer(&mut open, text);
+        let end = End { response_hash: Some(Digest::of(text)), inspected: None, class: None };
+        // No record, no action: without its entry the answer does not leave.
+        match open.conclude(outcome, &end).await {
+            Ok(_) => reply(&open.gateway, asker, answer),
+            Err(_) => refuse(&open.gateway, asker, "the gateway cannot record the answer"),
+        }
+    }
 }
 
 /// Answers whoever asked with an error.
@@ -194,29 +273,12 @@ fn reply(gateway: &Rc<Gateway>, asker: Asker, answer: Result<String, String>) {
     }
 }
 
-/// Takes an agent's answer to whoever waits for it. False if nobody does.
-pub(super) async fn answered(gateway: &Rc<Gateway>, agent: &Agent, response: &Response<'_>) -> bool {
+/// Takes the answer of a session's agent to whoever waits for it. False if nobody does.
+pub(super) async fn answered(agent: &Agent, response: &Response<'_>) -> bool {
     let number = response.id.and_then(|id| id.get().trim_matches('"').parse().ok());
     let Some(waiting) = number.and_then(|number| agent.take(number)) else { return false };
-    let Waiting { asker, mut open, count, .. } = *waiting;
-    let (outcome, answer) = match response.answer {
-        Answer::Result(result) => {
-            let outcome = if open.would_have_denied { Outcome::AdvisoryDenied } else { Outcome::Allowed };
-            (outcome, Ok(result.get().to_owned()))
-        }
-        Answer::Error(error) => {
-            open.note_fault(Code::CallCancelled, "the agent answered with an error");
-            (Outcome::Faulted, Err(error.get().to_owned()))
-        }
-    };
-    let (Ok(text) | Err(text)) = &answer;
-    inspected::agent_answer(&mut open, text);
-    let end = End { response_hash: Some(Digest::of(text)), inspected: None, class: None };
-    // No record, no action: without its entry the answer does not leave.
-    match open.conclude(outcome, &end).await {
-        Ok(_) => reply(gateway, asker, answer),
-        Err(_) => refuse(gateway, asker, "the gateway cannot record the answer"),
-    }
+    let Waiting { pending, count, .. } = *waiting;
+    pending.answered(&response.answer).await;
     drop(count);
     true
 }

@@ -13,7 +13,7 @@ use claim::json::Json;
 use wire::{Enforcement, LogEvent};
 
 use super::about::About;
-use super::call::{Asked, link};
+use super::call::{Asked, link, told};
 use super::era::Era;
 use super::open::OpenCall;
 use super::wait::Patience;
@@ -32,7 +32,7 @@ pub(super) async fn first(open: &mut OpenCall, asked: &Asked<'_>, server: usize,
     let About::Tool(tool) = *about else { return Ok(()) };
     let opened = match asked.agent {
         Some(agent) => agent.link_if_open(&open.gateway, server),
-        None => open.session.link_if_open(&open.gateway, server),
+        None => open.session.link_if_open(&open.gateway, server, &told(&open.gateway, asked, server)),
     };
     let said = opened.and_then(|link| open.gateway.upstreams.said(&link));
     if said.as_ref().is_some_and(|said| said.vouches_for(tool)) || !open.would_go(about, asked.payload) {

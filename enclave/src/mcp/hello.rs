@@ -23,7 +23,7 @@ use crate::identity::Identity;
 use crate::policy::Policy;
 use crate::random;
 use crate::session::Source;
-use crate::upstream::{Dialect, Link, client_info};
+use crate::upstream::{Dialect, Link, NOTHING, client_info};
 
 /// How long a client may keep what the gateway says of itself, in milliseconds: the catalog lasts as long as the boot, the
 /// policy as long as the session.
@@ -112,7 +112,7 @@ async fn links(gateway: &Rc<Gateway>, agent: Option<&Rc<Agent>>) -> Vec<Rc<Link>
                 let link = async {
                     match &agent {
                         Some(agent) => agent.link(&gateway, index).await,
-                        None => gateway.upstreams.shared(index).await,
+                        None => gateway.upstreams.shared(index, NOTHING).await,
                     }
                 };
                 timeout(limit, link).await

@@ -27,7 +27,7 @@ use crate::gateway::{Gateway, SessionRef};
 use crate::limits;
 use crate::policy::{Action, ObjectKind};
 use crate::session::{Outcome, Session};
-use crate::upstream::{Client, Dialect, Fault, Outgoing};
+use crate::upstream::{Client, Dialect, Fault, NOTHING, Outgoing, askable};
 
 const METHOD: &str = "subscriptions/listen";
 const ACKNOWLEDGED: &str = "notifications/subscriptions/acknowledged";
@@ -255,9 +255,10 @@ async fn listen(
     sender: &mpsc::Sender<Heard>,
 ) -> Result<(), Fault> {
     let invalid = || Fault::new(Code::UpstreamInvalid, "server does not listen");
+    let told = gateway.catalog.servers().get(*server).map_or(NOTHING.into(), |entry| askable(entry, capabilities));
     let link = match session {
-        Some(session) => session.link(gateway, *server).await?,
-        None => gateway.upstreams.shared(*server).await?,
+        Some(session) => session.link(gateway, *server, &told).await?,
+        None => gateway.upstreams.shared(*server, NOTHING).await?,
     };
     if link.dialect != Dialect::Modern {
         return Err(invalid());

@@ -10,6 +10,7 @@ use super::call::{self, Answered, Asked, Refusal, Target};
 use super::envelope::Problem;
 use super::era::{Era, text};
 use super::members::{Members, push_member, push_received, push_string};
+use super::parked;
 use super::receipt::{self, SEED_KEY};
 use super::shape;
 use crate::catalog::Capability;
@@ -137,9 +138,12 @@ pub async fn serve(
     params: &Members<'_>,
     asked: Asked<'_>,
 ) -> Result<Answered, Problem> {
-    let servers = servers(gateway, method.capability);
+    let mut servers = servers(gateway, method.capability);
     if servers.is_empty() {
         return Err(Problem::new(Code::MethodNotFound, format!("no tool server may offer {:?}", method.name)));
+    }
+    if let Some(server) = parked::server(gateway, &asked).filter(|server| servers.contains(server)) {
+        servers.retain(|candidate| *candidate == server);
     }
     let object = method.object(params)?;
     if let (On::List(key), [_, _, ..]) = (method.on, servers.as_slice()) {

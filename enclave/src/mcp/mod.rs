@@ -11,6 +11,7 @@ pub mod hello;
 pub mod members;
 pub mod methods;
 pub mod outbox;
+pub mod parked;
 pub mod receipt;
 pub mod rounds;
 pub mod trace;
@@ -106,9 +107,7 @@ pub async fn serve(gateway: &Rc<Gateway>, post: &Post<'_>) -> Response<Body> {
     match parse_message(post.body) {
         Ok(Message::Request(request)) => serve_request(gateway, post, &request).await,
         Ok(Message::Response(response)) => match agent_of(gateway, post) {
-            Ok(Some(agent)) if Box::pin(ask::answered(gateway, &agent, &response)).await => {
-                http::empty(StatusCode::ACCEPTED)
-            }
+            Ok(Some(agent)) if Box::pin(ask::answered(&agent, &response)).await => http::empty(StatusCode::ACCEPTED),
             Ok(_) => refuse(&Problem::new(Code::InvalidRequest, "no request waits for this answer"), response.id),
             Err(unknown) => refuse(&unknown, response.id),
         },

@@ -2,8 +2,9 @@
 //!
 //! Each round is a call of its own with an entry of its own; a later round's entry names the first round's call and the hash
 //! of the input it carried, so that a reader sees one logical call. An agent of the legacy era knows no rounds: the gateway asks
-//! it as a legacy server would, and makes the next round itself, within the agent's one call.
+//! it as a legacy server would, and makes the next round itself, within the agent's one call. The other way round: [`super::parked`].
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::pin::pin;
 
@@ -23,6 +24,9 @@ use crate::error::Code;
 use crate::limits;
 use crate::policy::{Decision, ObjectKind};
 use crate::upstream::Fault;
+
+/// `resultType` of a result that wants input.
+pub(super) const INPUT_REQUIRED: &str = "input_required";
 
 /// Calls of a session that want input and may be continued; of more, the oldest are forgotten.
 const MAX_ROUNDS: usize = 64;
@@ -62,17 +66,20 @@ impl Rounds {
 }
 
 /// What a round has in common with the one before: the call, and the state that the server gave.
-fn key(asked: &Asked<'_>, request_hash: Digest, state: Option<&RawValue>) -> Digest {
+pub(super) fn key(asked: &Asked<'_>, request_hash: Digest, state: &str) -> Digest {
     let object = match asked.target {
         Target::Tool(id) | Target::Other { id, .. } => id,
     };
-    let state = state.and_then(string).unwrap_or_default();
     Digest::of(format!("{}\n{}\n{object}\n{state}", asked.method, request_hash.hex()))
+}
+
+fn text(state: Option<&RawValue>) -> Cow<'_, str> {
+    state.and_then(string).unwrap_or_default()
 }
 
 /// Says in the entry of a later round what it continues.
 pub(super) fn note(open: &mut OpenCall, asked: &Asked<'_>, round: &Round<'_>) {
-    let key = key(asked, open.request_hash(), round.state);
+    let key = key(asked, open.request_hash(), &text(round.state));
     let first = open.session.state.borrow().rounds.find(&key);
     open.note("continues", first.map_or(Json::Null, |call_id| Json::from(call_id.as_str())));
     let hash = round.responses.map(|responses| Json::String(Digest::of(responses.get()).prefixed()));
@@ -89,7 +96,7 @@ pub(super) fn wants_input(
     server: usize,
     result: &Clean<'_>,
 ) -> Result<(), String> {
-    if result.find("resultType").and_then(string).as_deref() != Some("input_required") {
+    if result.find("resultType").and_then(string).as_deref() != Some(INPUT_REQUIRED) {
         return Ok(());
     }
     let wanted = result.find("inputRequests").map_or("{}", RawValue::get);
@@ -102,10 +109,10 @@ pub(super) fn wants_input(
         methods.push(Json::from(method.as_ref()));
     }
     open.note("input_required", Json::Array(methods));
-    let key = key(asked, open.request_hash(), result.find("requestState"));
+    let key = key(asked, open.request_hash(), &text(result.find("requestState")));
     let mut state = open.session.state.borrow_mut();
-    let first =
-        asked.round.as_ref().and_then(|round| state.rounds.find(&self::key(asked, open.request_hash(), round.state)));
+    let before = asked.round.as_ref().map(|round| self::key(asked, open.request_hash(), &text(round.state)));
+    let first = before.and_then(|key| state.rounds.find(&key));
     state.rounds.remember(key, first.unwrap_or_else(|| open.call_id.clone()));
     Ok(())
 }
@@ -123,7 +130,7 @@ pub(super) async fn next(
 ) -> Result<Option<String>, Fault> {
     let unreadable = || Fault::new(Code::UpstreamInvalid, "result wants input and does not say which");
     let Ok(result) = Members::parse(reply.text()) else { return Ok(None) };
-    if reply.is_error || result.find("resultType").and_then(string).as_deref() != Some("input_required") {
+    if reply.is_error || result.find("resultType").and_then(string).as_deref() != Some(INPUT_REQUIRED) {
         return Ok(None);
     }
     let wanted = Members::parse(result.find("inputRequests").map_or("{}", RawValue::get)).map_err(|_| unreadable())?;
@@ -133,7 +140,8 @@ pub(super) async fn next(
         let method = request.find("method").and_then(string).ok_or_else(unreadable)?;
         let (sender, answer) = oneshot::channel();
         let params = request.find("params").map_or("{}", RawValue::get);
-        ask::put(asking, server, &method, params, Asker::Round(sender)).await;
+        // Whoever has a session is asked there.
+        let _ = ask::put(asking, server, &method, params, Asker::Round(sender)).await;
         let answer = patience.bear(pin!(async { answer.await.map_err(|_| unreadable()) })).await?;
         let answer = answer.map_err(|error| {
             Fault::new(Code::UpstreamInvalid, format!("tool server wants {method}, and the answer was {error}"))

@@ -11,18 +11,19 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::agent::{Agent, InFlight};
-use super::ask::{self, Asking};
+use super::ask::{self, Asking, Question, Whom};
 use super::call::{Asked, range_in};
 use super::envelope::{Answer, Message, Request, parse_incoming};
 use super::era::Era;
 use super::inspected;
 use super::open::OpenCall;
 use super::outbox::Outbox;
+use super::parked::{self, Stopped};
 use crate::catalog::{Capability, Server};
 use crate::error::Code;
 use crate::gateway::Gateway;
 use crate::limits;
-use crate::upstream::{Dialect, Exchange, Fault, Link};
+use crate::upstream::{Dialect, Exchange, Fault, Link, NOTHING};
 
 /// The answer to a call.
 pub(super) struct Reply {
@@ -41,6 +42,16 @@ impl Reply {
     pub(super) fn text(&self) -> &str {
         self.bytes.get(self.range.clone()).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
     }
+}
+
+/// What came of reading.
+pub(super) enum Heard {
+    /// The answer.
+    Reply(Reply),
+    /// The server says that the link's session has ended: then the request did not run.
+    Forgotten,
+    /// The server asks something of a caller who has to call again with the answer.
+    Question(Box<Stopped>),
 }
 
 /// How long a call may take: each message gives its server the configured time for the next one, up to a total. A cancelled
@@ -69,6 +80,17 @@ impl Patience {
             in_flight: asked.agent.map(|agent| Agent::begin(agent, asked.id.get())),
             asked: Rc::default(),
         }
+    }
+
+    /// Goes on with another request of the agent, within the same total.
+    pub(super) fn renew(&mut self, asked: &Asked<'_>) {
+        self.outbox = (asked.era == Era::Modern).then(|| asked.outbox.clone());
+        self.heard();
+    }
+
+    /// When the agent has had this long from now to answer, or the total.
+    pub(super) fn until(&self, limit: Duration) -> Instant {
+        self.last.min(Instant::now() + limit)
     }
 
     /// Waits for one step.
@@ -116,20 +138,20 @@ async fn cancelled(outbox: Option<&Outbox>, in_flight: Option<&InFlight>) -> &'s
     }
 }
 
-/// Reads until the answer. Nothing if the server says that the link's session has ended: then the request did not run.
+/// Reads until the answer, or a question that the agent has to answer first.
 pub(super) async fn answer(
     open: &OpenCall,
     asked: &Asked<'_>,
     link: &Rc<Link>,
-    mut exchange: Exchange<'_>,
+    mut exchange: Exchange,
     id: &str,
     patience: &mut Patience,
-) -> Result<Option<Reply>, Fault> {
+) -> Result<Heard, Fault> {
     let in_session = matches!(link.dialect, Dialect::Legacy { session: Some(_), .. });
     if exchange.status == 404 && in_session && !exchange.is_json() {
-        return Ok(None);
+        return Ok(Heard::Forgotten);
     }
-    let wrong = |exchange: &Exchange<'_>| Err(Fault::new(Code::UpstreamInvalid, exchange.describe()));
+    let wrong = |exchange: &Exchange| Err(Fault::new(Code::UpstreamInvalid, exchange.describe()));
     loop {
         let Some(bytes) = patience.bear(pin!(exchange.next())).await? else {
             let resumed = Box::pin(open.gateway.upstreams.resume(link, exchange));
@@ -138,7 +160,7 @@ pub(super) async fn answer(
         };
         let message = match parse_incoming(&bytes, id) {
             Ok(message) if exchange.is_json() => message,
-            Err(_) if exchange.status == 404 && in_session => return Ok(None),
+            Err(_) if exchange.status == 404 && in_session => return Ok(Heard::Forgotten),
             Err(text) if exchange.is_json() && exchange.is_success() => {
                 return Err(Fault::new(Code::UpstreamInvalid, text));
             }
@@ -154,20 +176,26 @@ pub(super) async fn answer(
                 let range = range_in(part.get(), &bytes);
                 let status = exchange.status;
                 exchange.give_back();
-                return Ok(Some(Reply { bytes, range, is_error, status }));
+                return Ok(Heard::Reply(Reply { bytes, range, is_error, status }));
             }
             Message::Request(_) if !exchange.streams() => {
                 return Err(Fault::new(Code::UpstreamInvalid, "answer is not a JSON-RPC response"));
             }
             Message::Request(request) => {
                 patience.heard();
-                Box::pin(pass(open, asked, link, &request, &bytes, patience)).await;
+                let Some(question) = Box::pin(pass(open, asked, link, &request, &bytes, patience)).await else {
+                    continue;
+                };
+                match Box::pin(parked::stop(open, exchange, question)).await {
+                    Ok(stopped) => return Ok(Heard::Question(stopped)),
+                    Err(full) => exchange = full,
+                }
             }
         }
     }
 }
 
-/// Passes a message on that is not the answer.
+/// Passes a message on that is not the answer. A question for the caller is given back.
 async fn pass(
     open: &OpenCall,
     asked: &Asked<'_>,
@@ -175,7 +203,7 @@ async fn pass(
     request: &Request<'_>,
     bytes: &[u8],
     patience: &Patience,
-) {
+) -> Option<Box<Question>> {
     let gateway = &open.gateway;
     let Some(id) = request.id else {
         gateway.upstreams.heard(link.server, &request.method);
@@ -185,18 +213,22 @@ async fn pass(
             // An agent that is gone misses it; the call goes on.
             let _ = asked.outbox.send(bytes).await;
         }
-        return;
+        return None;
     };
-    let asking = asking(open, asked, patience);
-    ask::ask(&asking, link, request, id).await;
+    let whom = match asked.agent {
+        Some(agent) => Whom::Session(agent, asked.outbox),
+        None if asked.era == Era::Modern => Whom::Caller(asked.capabilities),
+        None => Whom::Caller(NOTHING),
+    };
+    let asking = asking(open, asked, whom, patience);
+    ask::ask(&asking, link, request, id).await
 }
 
 /// The way from this call's tool server to the agent.
-pub(super) fn asking<'a>(open: &'a OpenCall, asked: &'a Asked<'_>, patience: &Patience) -> Asking<'a> {
+pub(super) fn asking<'a>(open: &'a OpenCall, asked: &'a Asked<'_>, whom: Whom<'a>, patience: &Patience) -> Asking<'a> {
     Asking {
         gateway: &open.gateway,
-        agent: asked.agent,
-        outbox: asked.outbox,
+        whom,
         identity: &open.session.identity,
         session: &open.session.id,
         source: asked.session.source,

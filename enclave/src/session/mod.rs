@@ -22,9 +22,10 @@ use crate::gateway::Gateway;
 use crate::identity::Identity;
 use crate::labels::{Label, Labels};
 use crate::mcp::agent::Agent;
+use crate::mcp::parked::Parking;
 use crate::mcp::rounds::Rounds;
 use crate::policy::Policy;
-use crate::upstream::{Fault, Link, Links, NOBODY};
+use crate::upstream::{Client, Fault, Link, Links, NOBODY, NOTHING};
 
 /// Where a session's id came from; all but the gateway's own are the caller's word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +67,8 @@ pub struct Session {
     pub policy: Rc<Policy>,
     /// The MCP session that `initialize` opened, if that is what this is.
     pub agent: OnceCell<Rc<Agent>>,
+    /// Calls that wait for the agent between two rounds.
+    pub parking: Parking,
     /// Links to processes of tool servers that are this session's own.
     pub links: Links,
     /// Everything that changes.
@@ -145,6 +148,7 @@ impl Session {
             id,
             policy,
             agent: OnceCell::new(),
+            parking: Parking::default(),
             links: Links::default(),
             state: RefCell::new(state),
             in_flight: Cell::new(0),
@@ -180,21 +184,26 @@ impl Session {
     }
 
     /// The link to a tool server for calls of this session that no MCP session stands behind: a process of the session's own
-    /// where the catalog wants that, else the one that all such sessions share.
+    /// where the catalog wants that, else the one that all such sessions share whose agents can be asked this. A process is
+    /// told what the first call's agent can be asked.
     ///
     /// # Errors
     /// What the server or the host did instead; the next caller tries again.
-    pub async fn link(&self, gateway: &Gateway, server: usize) -> Result<Rc<Link>, Fault> {
+    pub async fn link(&self, gateway: &Gateway, server: usize, capabilities: &str) -> Result<Rc<Link>, Fault> {
         if !has_own(gateway, server) {
-            return gateway.upstreams.shared(server).await;
+            return gateway.upstreams.shared(server, told_together(gateway, server, capabilities)).await;
         }
-        self.links.open(server, || async { gateway.upstreams.link(server, &NOBODY).await.map(Rc::new) }).await
+        let client = Client { capabilities, ..NOBODY };
+        let opening = || async { gateway.upstreams.link(server, &client).await.map(Rc::new) };
+        self.links.open(server, NOTHING, opening).await
     }
 
     /// The same, if it is open already.
-    pub fn link_if_open(&self, gateway: &Gateway, server: usize) -> Option<Rc<Link>> {
-        let links = if has_own(gateway, server) { &self.links } else { &gateway.upstreams.shared };
-        links.if_open(server)
+    pub fn link_if_open(&self, gateway: &Gateway, server: usize, capabilities: &str) -> Option<Rc<Link>> {
+        if has_own(gateway, server) {
+            return self.links.if_open(server, NOTHING);
+        }
+        gateway.upstreams.shared.if_open(server, told_together(gateway, server, capabilities))
     }
 
     /// Number of its identity.
@@ -233,6 +242,12 @@ impl Session {
 }
 
 /// Whether each session has a link of its own to a server.
+/// What a server of several sessions is told: nothing if it is one process, whose questions belong to no call.
+fn told_together<'a>(gateway: &Gateway, server: usize, capabilities: &'a str) -> &'a str {
+    let scope = gateway.catalog.servers().get(server).and_then(Server::scope);
+    if scope.is_none() { capabilities } else { NOTHING }
+}
+
 fn has_own(gateway: &Gateway, server: usize) -> bool {
     gateway.catalog.servers().get(server).and_then(Server::scope) == Some(Scope::Session)
 }

@@ -36,8 +36,10 @@ pub struct Client<'a> {
     pub capabilities: &'a str,
 }
 
+/// Nothing can be asked.
+pub const NOTHING: &str = "{}";
 /// What no agent stands behind.
-pub const NOBODY: Client<'static> = Client { era: Era::Bare, capabilities: "{}" };
+pub const NOBODY: Client<'static> = Client { era: Era::Bare, capabilities: NOTHING };
 
 /// A request or notification for a tool server.
 #[derive(Clone, Copy, Debug)]
@@ -154,6 +156,35 @@ pub fn approved(server: &Server, capabilities: &str) -> String {
         let known = asked.iter().find(|capability| capability.as_str() == key);
         !known.is_some_and(|capability| server.may(*capability))
     })
+}
+
+/// What can be asked, and how.
+const ASKABLE: [(Capability, &[&str]); 3] = [
+    (Capability::Sampling, &["tools", "context"]),
+    (Capability::Elicitation, &["form", "url"]),
+    (Capability::Roots, &[]),
+];
+
+/// What of a modern agent's capabilities a legacy server may use, in one of few spellings: agents that can be asked the same
+/// share a link.
+pub fn askable<'a>(server: &Server, capabilities: &str) -> Cow<'a, str> {
+    if !ASKABLE.iter().any(|(capability, _)| server.may(*capability)) {
+        return Cow::Borrowed(NOTHING);
+    }
+    let Ok(members) = Members::parse(capabilities) else { return Cow::Borrowed(NOTHING) };
+    let mut text = String::from("{");
+    for (capability, ways) in ASKABLE.into_iter().filter(|(capability, _)| server.may(*capability)) {
+        let Some(found) = members.find(capability.as_str()) else { continue };
+        let found = Members::parse(found.get()).unwrap_or_default();
+        let mut known = String::from("{");
+        for way in ways.iter().filter(|way| found.find(way).is_some()) {
+            push_member(&mut known, way, NOTHING);
+        }
+        known.push('}');
+        push_member(&mut text, capability.as_str(), &known);
+    }
+    text.push('}');
+    Cow::Owned(text)
 }
 
 #[cfg(test)]

@@ -11,22 +11,21 @@ use crate::error::Code;
 use crate::http::Whole;
 
 /// A response that is being read.
-pub struct Exchange<'a> {
+pub struct Exchange {
     /// HTTP status.
     pub status: u16,
     /// `Mcp-Session-Id` of the response.
     pub session: Option<String>,
     /// The media type, if it is neither JSON nor an event stream.
     other: Option<String>,
-    source: Source<'a>,
+    source: Source,
     cap: usize,
     read: usize,
 }
 
-#[expect(clippy::large_enum_variant, reason = "the large one is the usual one; a box would cost each call")]
-enum Source<'a> {
+enum Source {
     /// A connection of its own.
-    Http(Lease<'a>, Form),
+    Http(Lease, Form),
     /// A part of what a process says.
     Process(Hearing),
 }
@@ -40,8 +39,8 @@ enum Form {
     Read(Option<Place>),
 }
 
-impl<'a> Exchange<'a> {
-    pub(super) fn new(head: &Head, lease: Lease<'a>, cap: usize) -> Self {
+impl Exchange {
+    pub(super) fn new(head: &Head, lease: Lease, cap: usize) -> Self {
         let content_type = head.field("content-type").unwrap_or_default();
         let media_type = content_type.split(';').next().unwrap_or_default().trim();
         let events = media_type.eq_ignore_ascii_case("text/event-stream") && head.status == 200;
@@ -152,6 +151,14 @@ impl<'a> Exchange<'a> {
     /// The same, as the rest of a stream of which so many bytes were read.
     pub(super) fn after(self, read: usize) -> Self {
         Self { read, ..self }
+    }
+
+    /// Lets it wait for an agent, without keeping other calls waiting. False if too many do.
+    pub fn park(&mut self) -> bool {
+        match &mut self.source {
+            Source::Http(lease, _) => lease.park(),
+            Source::Process(_) => true,
+        }
     }
 
     /// The connection may serve the next request, if the whole response was read.

@@ -25,7 +25,7 @@ use crate::catalog::{Catalog, Place};
 use crate::error::Code;
 use crate::transport::Callback;
 
-pub use self::dialect::{Client, Dialect, NOBODY, Outgoing, approved, client_info};
+pub use self::dialect::{Client, Dialect, NOBODY, NOTHING, Outgoing, approved, askable, client_info};
 pub use self::exchange::Exchange;
 pub use self::link::Link;
 pub use self::links::Links;
@@ -55,7 +55,7 @@ impl Fault {
 
 /// How one server is reached.
 enum Way {
-    Dial(Pool),
+    Dial(Rc<Pool>),
     Spawn(Launcher),
 }
 
@@ -78,7 +78,7 @@ impl Upstreams {
         let changes: Vec<Changes> = catalog.servers().iter().map(|_| Changes::default()).collect();
         let servers = catalog.servers().iter().enumerate().zip(&changes);
         let ways = servers.map(|((index, server), changes)| match &server.place {
-            Place::Remote(endpoint) => Way::Dial(Pool::new(endpoint, callback.clone(), connections)),
+            Place::Remote(endpoint) => Way::Dial(Rc::new(Pool::new(endpoint, callback.clone(), connections))),
             Place::Process(command) => {
                 let tool = catalog.behind(index).map(|tool| tool.index).next().unwrap_or(usize::MAX);
                 Way::Spawn(Launcher::new(command, tool, limits.max_response_bytes, changes.clone(), callback.clone()))
@@ -94,19 +94,20 @@ impl Upstreams {
         }
     }
 
-    fn pool(&self, server: usize) -> Result<&Pool, Fault> {
+    fn pool(&self, server: usize) -> Result<&Rc<Pool>, Fault> {
         match self.ways.get(server) {
             Some(Way::Dial(pool)) => Ok(pool),
             _ => Err(Fault::new(Code::Internal, "tool server without a pool")),
         }
     }
 
-    /// The link for requests that no legacy session of an agent stands behind.
+    /// The link for requests that no legacy session of an agent stands behind, whose agents can be asked this ([`askable`]).
     ///
     /// # Errors
     /// As [`Upstreams::link`].
-    pub async fn shared(&self, server: usize) -> Result<Rc<Link>, Fault> {
-        self.shared.open(server, || async { self.link(server, &NOBODY).await.map(Rc::new) }).await
+    pub async fn shared(&self, server: usize, capabilities: &str) -> Result<Rc<Link>, Fault> {
+        let client = Client { capabilities, ..NOBODY };
+        self.shared.open(server, capabilities, || async { self.link(server, &client).await.map(Rc::new) }).await
     }
 
     /// Forgets a shared link whose session has ended.

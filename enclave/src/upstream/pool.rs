@@ -1,9 +1,10 @@
 //! Connections to one tool server: kept alive, bounded, each used by one call at a time.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use wire::{EnclaveOpen, OpenAnswer, Text};
 
@@ -23,26 +24,40 @@ pub(super) enum Hold {
     Message,
     /// Until an agent has heard enough.
     Stream,
+    /// For a call that waits for its agent, or did: others must not have to wait for that.
+    Parked,
 }
 
 pub(super) struct Pool {
     endpoint: Endpoint,
     authority: String,
     callback: Callback,
-    permits: Semaphore,
+    calls: Semaphore,
     messages: Semaphore,
     streams: Semaphore,
+    parked: Semaphore,
     idle: RefCell<Vec<Connection<BoxStream>>>,
 }
 
 /// A connection in use, with the body of its answer. Dropped without [`Lease::give_back`] it is closed.
-pub(super) struct Lease<'a> {
-    pool: &'a Pool,
+pub(super) struct Lease {
     answer: Answer<BoxStream>,
-    _permit: SemaphorePermit<'a>,
+    permit: Permit,
 }
 
-impl Lease<'_> {
+/// One of the connections that a pool may have.
+struct Permit {
+    pool: Rc<Pool>,
+    hold: Hold,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.pool.permits(self.hold).add_permits(1);
+    }
+}
+
+impl Lease {
     /// The next piece of the body as it comes; `None` at its end.
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         self.answer.chunk().await
@@ -55,7 +70,27 @@ impl Lease<'_> {
 
     /// Keeps the connection for the next call, if the server does and the whole answer has arrived.
     pub(super) fn give_back(self) {
-        self.pool.idle.borrow_mut().extend(self.answer.into_connection());
+        self.permit.pool.idle.borrow_mut().extend(self.answer.into_connection());
+    }
+
+    /// Holds the connection for a call that waits for its agent. False if too many do.
+    pub(super) fn park(&mut self) -> bool {
+        if self.permit.hold == Hold::Parked {
+            return true;
+        }
+        let parked = Permit::taken(&self.permit.pool, Hold::Parked);
+        parked.is_some_and(|parked| {
+            self.permit = parked;
+            true
+        })
+    }
+}
+
+impl Permit {
+    /// One that is free now.
+    fn taken(pool: &Rc<Pool>, hold: Hold) -> Option<Self> {
+        pool.permits(hold).try_acquire().ok()?.forget();
+        Some(Self { pool: pool.clone(), hold })
     }
 }
 
@@ -65,9 +100,10 @@ impl Pool {
             endpoint: endpoint.clone(),
             authority: endpoint.authority(),
             callback,
-            permits: Semaphore::new(connections),
+            calls: Semaphore::new(connections),
             messages: Semaphore::new(connections),
             streams: Semaphore::new(connections),
+            parked: Semaphore::new(connections),
             idle: RefCell::default(),
         }
     }
@@ -75,12 +111,12 @@ impl Pool {
     /// Sends a request over an idle connection, or a new one, and reads the head of the answer. A request is repeated only
     /// if not one byte of it was written.
     pub(super) async fn send(
-        &self,
+        self: &Rc<Self>,
         method: Method,
         fields: &[(&str, &str)],
         body: &[u8],
         hold: Hold,
-    ) -> Result<(Head, Lease<'_>), Fault> {
+    ) -> Result<(Head, Lease), Fault> {
         let fields = [("host", self.authority.as_str())].into_iter().chain(fields.iter().copied());
         let request = http1::request(method, &self.endpoint.target, fields, body);
         let request = request.map_err(|error| fault("request", &error))?;
@@ -91,7 +127,7 @@ impl Pool {
                 None => (self.connect().await?, true),
             };
             match connection.send(&request).await {
-                Ok((head, answer)) => return Ok((head, Lease { pool: self, answer, _permit: permit })),
+                Ok((head, answer)) => return Ok((head, Lease { answer, permit })),
                 Err(Error::Unsent) if !fresh => {}
                 Err(error) => return Err(fault("connection", &error)),
             }
@@ -99,16 +135,23 @@ impl Pool {
     }
 
     /// Calls wait for each other; a stream that would have to wait is refused, for those before it may never end.
-    async fn permit(&self, hold: Hold) -> Result<SemaphorePermit<'_>, Fault> {
-        let permits = match hold {
-            Hold::Call => &self.permits,
+    async fn permit(self: &Rc<Self>, hold: Hold) -> Result<Permit, Fault> {
+        if hold == Hold::Stream {
+            let full = "limits.upstream_connections_per_server event streams are open";
+            return Permit::taken(self, hold).ok_or_else(|| Fault::new(Code::UpstreamUnavailable, full));
+        }
+        let permit = self.permits(hold).acquire().await;
+        permit.map_err(|_| Fault::new(Code::Internal, "connection pool was closed"))?.forget();
+        Ok(Permit { pool: self.clone(), hold })
+    }
+
+    fn permits(&self, hold: Hold) -> &Semaphore {
+        match hold {
+            Hold::Call => &self.calls,
             Hold::Message => &self.messages,
-            Hold::Stream => {
-                let full = "limits.upstream_connections_per_server event streams are open";
-                return self.streams.try_acquire().map_err(|_| Fault::new(Code::UpstreamUnavailable, full));
-            }
-        };
-        permits.acquire().await.map_err(|_| Fault::new(Code::Internal, "connection pool was closed"))
+            Hold::Stream => &self.streams,
+            Hold::Parked => &self.parked,
+        }
     }
 
     /// The connection that was used last and is still good; those that are not are closed.

@@ -1,7 +1,7 @@
 //! Inspection of arguments and results, and redaction, from the bundle to the claim.
 
 use serde_json::{Value, json};
-use tests::agent::LegacyAgent;
+use tests::agent::{LegacyAgent, Modern};
 use tests::gateway::Gateway;
 use tests::http::Message;
 use tests::mcp_server::{McpServer, Speaks};
@@ -336,6 +336,10 @@ fn what_comes_before_the_answer_is_inspected_too() {
     assert_eq!(lines(&calls), [("elicitation/create", "fault", "RESULT_REFUSED"), (CONTACTS, "allow", "")]);
     assert_eq!(calls[1].entry["detail"]["inspection"]["result"]["notifications_dropped"], 1);
     assert_eq!(calls[1].entry["session_sensitivity_after"], "mnpi");
+    let modern = Modern::call("modern").answer(&gateway).text();
+    assert!(modern.contains("inspection refuses it") && !modern.contains("input_required"), "{modern}");
+    let calls = books(&gateway, "modern");
+    assert_eq!(lines(&calls), [("elicitation/create", "fault", "RESULT_REFUSED"), (CONTACTS, "allow", "")]);
 
     let redacting = setup.policy("demo.cedar", REDACTING);
     let gateway = Gateway::start(&redacting);

@@ -23,6 +23,7 @@ mod links;
 mod listen;
 mod mcp;
 mod metrics;
+mod parked;
 mod progress;
 mod quickstart;
 mod restraints;

@@ -16,14 +16,14 @@ use tests::{bin, proc, wait_for};
 
 use crate::{booked, books, lines};
 
-const PUPPET: &str = env!("CARGO_BIN_EXE_puppet");
+pub(crate) const PUPPET: &str = env!("CARGO_BIN_EXE_puppet");
 
 fn server(speaks: Speaks, script: impl Fn(&mut Line<'_>) + Send + Sync + 'static) -> StdioServer {
     StdioServer::start(PUPPET, speaks, script)
 }
 
 /// The server's only tool and whatever this entry adds.
-fn setup(server: &StdioServer, also: &Value) -> Setup {
+pub(crate) fn setup(server: &StdioServer, also: &Value) -> Setup {
     let mut entry = server.entry();
     for (key, value) in also.as_object().into_iter().flatten() {
         entry[key] = value.clone();
