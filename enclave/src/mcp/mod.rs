@@ -225,7 +225,9 @@ async fn tools_call(
     if let Some(tool) = gateway.catalog.tool(&tool).filter(|_| era == Era::Modern) {
         era::check_arguments(tool, &arguments, post.headers)?;
     }
-    let caller = Caller::identify(params, meta, post, era)?;
+    let mut caller = Caller::identify(params, meta, post, era)?;
+    let round = Round::of(params).filter(|_| era == Era::Modern);
+    parked::lead_home(gateway, &mut caller.session, round.as_ref());
     let trace = Trace::of(post.headers);
     let asked = Asked {
         id,
@@ -236,7 +238,7 @@ async fn tools_call(
         forward: &caller.forward,
         name: Some(&tool),
         capabilities: era::client_capabilities(meta),
-        round: Round::of(params).filter(|_| era == Era::Modern),
+        round,
         session: &caller.session,
         workflow_id: &caller.workflow_id,
         place: Some(caller.place),
@@ -258,7 +260,9 @@ async fn other_call(
     let Received { params, meta, era, id, .. } = *received;
     let payload = Method::payload(params)?;
     let name = method.mirrored(params);
-    let caller = Caller::identify(params, meta, post, era)?;
+    let mut caller = Caller::identify(params, meta, post, era)?;
+    let round = Round::of(params).filter(|_| era == Era::Modern);
+    parked::lead_home(gateway, &mut caller.session, round.as_ref());
     let trace = Trace::of(post.headers);
     let asked = Asked {
         id,
@@ -269,7 +273,7 @@ async fn other_call(
         forward: &caller.forward,
         name: name.as_deref(),
         capabilities: era::client_capabilities(meta),
-        round: Round::of(params).filter(|_| era == Era::Modern),
+        round,
         session: &caller.session,
         workflow_id: &caller.workflow_id,
         place: method.has_receipt().then_some(caller.place),

@@ -22,13 +22,13 @@ use super::envelope::Answer;
 use super::members::{Members, push_member, push_text, string};
 use super::open::OpenCall;
 use super::receipt;
-use super::rounds::{self, INPUT_REQUIRED};
+use super::rounds::{self, INPUT_REQUIRED, Round};
 use super::wait::{self, Heard, Patience};
 use crate::error::Code;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, SessionRef};
 use crate::limits;
 use crate::random;
-use crate::session::Session;
+use crate::session::{Session, Source};
 use crate::upstream::{Exchange, Fault, Link};
 
 /// What a `requestState` of ours begins with. None of them is ever forwarded.
@@ -53,6 +53,8 @@ pub(super) struct Call {
     patience: Patience,
     /// Its `requestState`.
     state: String,
+    /// Its session was made for a connection.
+    unnamed: bool,
     /// What its next round has to be.
     key: Option<Digest>,
     timer: Option<JoinHandle<()>>,
@@ -109,8 +111,8 @@ pub(super) async fn stop(
 
 impl Call {
     pub(super) fn new(stopped: Box<Stopped>, link: Rc<Link>, id: String, patience: Patience) -> Box<Self> {
-        let (stopped, state) = (*stopped, String::new());
-        Box::new(Self { stopped, link, id, patience, state, key: None, timer: None })
+        let (stopped, state, unnamed) = (*stopped, String::new(), false);
+        Box::new(Self { stopped, link, id, patience, state, unnamed, key: None, timer: None })
     }
 
     /// It will not go on: its question ends, and the server is told.
@@ -153,6 +155,7 @@ pub(super) async fn park(
         return Err(open.fault(Code::Internal, "no random bytes").await);
     };
     call.state = format!("{STATE}{}", hex::encode(&token));
+    call.unnamed = asked.session.source == Source::Connection;
     call.key = Some(rounds::key(asked, open.request_hash(), &call.state));
     let result = call.result();
     let answered = match receipt::inspect(&result) {
@@ -202,14 +205,24 @@ impl Parking {
     }
 }
 
-fn state_of(asked: &Asked<'_>) -> Option<String> {
-    let state = string(asked.round.as_ref()?.state?)?;
+fn state_of(round: Option<&Round<'_>>) -> Option<String> {
+    let state = string(round?.state?)?;
     state.starts_with(STATE).then(|| state.into_owned())
+}
+
+/// Takes a caller that names no session to the one where its call waits: between two rounds it may come over another connection.
+pub(super) fn lead_home(gateway: &Gateway, session: &mut SessionRef, round: Option<&Round<'_>>) {
+    let Some(state) = state_of(round).filter(|_| session.source == Source::Connection) else { return };
+    let waits =
+        |session: &&Rc<Session>| session.parking.calls.borrow().iter().any(|call| call.unnamed && call.state == state);
+    if let Some(home) = gateway.sessions.borrow().of(&session.identity).iter().find(waits) {
+        home.id.clone_into(&mut session.id);
+    }
 }
 
 /// The server behind the call that a request goes on with, if there is one.
 pub(super) fn server(gateway: &Gateway, asked: &Asked<'_>) -> Option<usize> {
-    let state = state_of(asked)?;
+    let state = state_of(asked.round.as_ref())?;
     let session = gateway.sessions.borrow().open(&asked.session.identity, &asked.session.id)?;
     let calls = session.parking.calls.borrow();
     calls.iter().find(|call| call.state == state).map(|call| call.link.server)
@@ -224,7 +237,7 @@ pub(super) fn take<'a>(
     asked: &Asked<'a>,
     server: usize,
 ) -> Result<Option<(Call, &'a RawValue)>, Fault> {
-    let Some(state) = state_of(asked) else { return Ok(None) };
+    let Some(state) = state_of(asked.round.as_ref()) else { return Ok(None) };
     let responses = asked.round.as_ref().and_then(|round| round.responses).map_or("{}", RawValue::get);
     let responses = Members::parse(responses).map_err(|_| refused("inputResponses must be an object"))?;
     let answer = responses.find(INPUT).filter(|answer| answer.get().starts_with('{'));

@@ -231,6 +231,28 @@ fn only_the_same_call_goes_on_and_only_once() {
 }
 
 #[test]
+fn who_names_no_session_may_come_over_another_connection() {
+    let tool = elicits();
+    let gateway = Gateway::start(&governed(&tool));
+    let mut call = Modern::call("");
+    call.body["params"]["_meta"].as_object_mut().expect("an object").remove("io.cmcp/session_id");
+    let first = call.answer(&gateway).json();
+    let session = first["result"]["_meta"]["io.cmcp/receipt"]["session_id"].as_str().expect("a session");
+    let mine = state(&first, ELICIT);
+    let input = json!({"action": "accept"});
+    let thief = round(&Modern::call("thief"), &mine, &input).answer(&gateway);
+    assert_eq!(thief.error_code(), "MCP_INVALID_PARAMS", "{}", thief.text());
+    let second = round(&call, &mine, &input).answer(&gateway).json();
+    assert_eq!(text(&second), r#"[{"action":"accept"}]"#);
+    assert_eq!(second["result"]["_meta"]["io.cmcp/receipt"]["session_id"], session);
+    assert_eq!(lines(&books(&gateway, session)), [CALLED, (ELICIT, "allow", ""), CALLED]);
+    let named = Modern::call("named");
+    let state = state(&named.answer(&gateway).json(), ELICIT);
+    let unnamed = round(&call, &state, &input).answer(&gateway);
+    assert_eq!(unnamed.error_code(), "MCP_INVALID_PARAMS", "a session that has a name is found by it alone");
+}
+
+#[test]
 fn the_policy_is_asked_again_before_the_answer_leaves() {
     const PERMIT: &str = r#"permit (principal, action, resource) unless
       { action == cMCP::Action::"call_tool" && context.session_max_sensitivity == "mnpi" };"#;
