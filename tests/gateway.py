@@ -168,6 +168,7 @@ class Gateway:
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = self.folder / "log"
         self.metrics = free_port()
+        self.token = None
         self.start()
 
     def start(self):
@@ -189,11 +190,16 @@ class Gateway:
                 time.sleep(0.02)
         sys.exit(f"the gateway does not start:\n{self.log.read_text()}")
 
+    def authorization(self):
+        """Who asks: the holder of `token`, if it is set."""
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
     def get(self, path):
-        return urllib.request.urlopen(self.url + path, timeout=60).read()
+        request = urllib.request.Request(self.url + path, headers=self.authorization())
+        return urllib.request.urlopen(request, timeout=60).read()
 
     def post(self, path, body):
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", **self.authorization()}
         return urllib.request.urlopen(urllib.request.Request(self.url + path, body, headers), timeout=60).read()
 
     def call(self, session, tool="salesforce.contacts"):

@@ -223,7 +223,15 @@ impl Access {
     /// # Errors
     /// As [`Self::caller`], [`Denied::NotOperator`] for agents, [`Denied::NoOperator`] if there is none.
     pub fn operator(&self, headers: &HeaderMap) -> Result<(), Denied> {
-        match self.caller(headers)? {
+        self.admit_operator(&self.caller(headers)?)
+    }
+
+    /// Passes the operator, and nobody else.
+    ///
+    /// # Errors
+    /// [`Denied::NotOperator`] for agents, [`Denied::NoOperator`] if there is no operator.
+    pub fn admit_operator(&self, caller: &Caller) -> Result<(), Denied> {
+        match caller {
             Caller::Operator => Ok(()),
             Caller::Agent(_) if self.operator.is_none() => Err(Denied::NoOperator),
             Caller::Agent(_) => Err(Denied::NotOperator),

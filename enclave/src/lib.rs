@@ -28,6 +28,7 @@ pub mod policy;
 pub mod polling;
 pub mod recall;
 pub mod reload;
+pub mod reset;
 pub mod serve;
 pub mod session;
 pub mod transport;

@@ -19,12 +19,17 @@ pub fn first_steps(address: SocketAddr, documents: &Documents, report: &BootRepo
     let verify = verify_program();
     let store = documents.settings.store.display();
     let (bundle, catalog) = (sha256(report.bundle_hash), sha256(report.catalog_hash));
+    let (with_token, token) = if documents.settings.wants_token {
+        (", with the token of one of auth.tokens in $TOKEN", " -H \"Authorization: Bearer $TOKEN\"")
+    } else {
+        ("", "")
+    };
     format!(
-        "\nTry it, from another terminal:\n\
-         \n  curl -s http://{address}/mcp -H 'Content-Type: application/json' \\\
+        "\nTry it, from another terminal{with_token}:\n\
+         \n  curl -s http://{address}/mcp{token} -H 'Content-Type: application/json' \\\
          \n    -d '{body}'\n\
          \nThe session's claim, and its check:\n\
-         \n  curl -s http://{address}/session/{SESSION}/claim -o claim.json\
+         \n  curl -s http://{address}/session/{SESSION}/claim{token} -o claim.json\
          \n  {verify} claim.json \\\
          \n    --policy-hash {bundle} \\\
          \n    --catalog-hash {catalog}\n\

@@ -20,14 +20,21 @@ pub struct LegacyAgent<'g> {
     pub offered: Value,
     /// Its `Accept`.
     pub accept: &'static str,
+    /// Its `Authorization`, or empty.
+    pub authorization: String,
 }
 
 impl<'g> LegacyAgent<'g> {
     /// An agent that can be asked this.
     pub fn start(gateway: &'g Gateway, capabilities: &Value) -> Self {
+        Self::start_as(gateway, capabilities, String::new())
+    }
+
+    /// An agent that authenticates itself with this header.
+    pub fn start_as(gateway: &'g Gateway, capabilities: &Value, authorization: String) -> Self {
         let info = json!({"name": "test", "version": "1"});
         let params = json!({"protocolVersion": "2025-11-25", "capabilities": capabilities, "clientInfo": info});
-        let mut agent = Self { gateway, session: String::new(), offered: Value::Null, accept: BOTH };
+        let mut agent = Self { gateway, session: String::new(), offered: Value::Null, accept: BOTH, authorization };
         let answer = agent.request(0, "initialize", &params).message().expect("an answer");
         agent.offered = answer.json()["result"].clone();
         answer.header("mcp-session-id").expect("a session").clone_into(&mut agent.session);
@@ -37,6 +44,9 @@ impl<'g> LegacyAgent<'g> {
 
     fn headers(&self) -> Vec<(&str, &str)> {
         let mut headers = vec![("content-type", "application/json"), ("accept", self.accept)];
+        if !self.authorization.is_empty() {
+            headers.push(("authorization", self.authorization.as_str()));
+        }
         if !self.session.is_empty() {
             headers.extend([("mcp-session-id", self.session.as_str()), ("mcp-protocol-version", "2025-11-25")]);
         }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::http::{Connection, Message};
-use crate::setup::{Setup, call_params, rpc};
+use crate::setup::{Setup, call_params, rpc, token};
 use crate::{bin, proc, wait_for};
 
 /// How long a start, a restart or a stop may take.
@@ -137,6 +137,11 @@ impl Gateway {
         self.post("/mcp", &rpc(1, "tools/call", &call_params(tool, session)))
     }
 
+    /// The gateway as this agent, or as `operator`, has it.
+    pub fn caller(&self, name: &str) -> Named<'_> {
+        Named { gateway: self, authorization: format!("Bearer {}", token(name)) }
+    }
+
     /// The claim of a session.
     pub fn claim(&self, session: &str) -> Value {
         let answer = self.get(&format!("/session/{session}/claim"));
@@ -223,6 +228,44 @@ impl Gateway {
 
     fn take_folder(&mut self) -> TempDir {
         std::mem::replace(&mut self.folder, tempfile::tempdir().expect("a temporary folder"))
+    }
+}
+
+/// A gateway, and who calls it.
+pub struct Named<'g> {
+    /// The gateway.
+    pub gateway: &'g Gateway,
+    /// `Authorization`.
+    pub authorization: String,
+}
+
+impl Named<'_> {
+    /// A request on a connection of its own.
+    pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Message {
+        let own = [("content-type", "application/json"), ("authorization", self.authorization.as_str())];
+        self.gateway.connect().request(method, path, &[&own, headers].concat(), body).expect("an answer")
+    }
+
+    /// `GET`.
+    pub fn get(&self, path: &str) -> Message {
+        self.request("GET", path, &[], b"")
+    }
+
+    /// `POST`.
+    pub fn post(&self, path: &str, body: &[u8]) -> Message {
+        self.request("POST", path, &[], body)
+    }
+
+    /// A call in the quickstart's shape.
+    pub fn call(&self, session: &str, tool: &str) -> Message {
+        self.post("/mcp", &rpc(1, "tools/call", &call_params(tool, session)))
+    }
+
+    /// The entries of a session's audit bundle.
+    pub fn entries(&self, session: &str) -> Vec<Value> {
+        let answer = self.get(&format!("/audit/export?session_id={session}"));
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+        answer.json()["entries"].as_array().expect("entries").clone()
     }
 }
 

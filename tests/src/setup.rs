@@ -197,6 +197,24 @@ impl Setup {
         serde_json::from_str(text).expect("JSON")
     }
 
+    /// Lets in these agents only, each with its [`token`], group `GROUP` for agent `a` of `["a@GROUP"]`, and `operator`.
+    #[must_use]
+    pub fn agents(self, names: &[&str]) -> Self {
+        let tokens = names.iter().map(|name| {
+            let (subject, group) = name.split_once('@').unwrap_or((name, ""));
+            let groups: Vec<&str> = Some(group).filter(|group| !group.is_empty()).into_iter().collect();
+            json!({"subject": subject, "issuer": "tests", "groups": groups, "token_sha256": token_hash(subject)})
+        });
+        let auth = json!({"mode": "bearer", "tokens": tokens.collect::<Vec<_>>()});
+        self.with("/auth", auth).operated()
+    }
+
+    /// Has an operator, whose token is that of `operator`.
+    #[must_use]
+    pub fn operated(self) -> Self {
+        self.with("/operator/token_sha256", json!(token_hash("operator")))
+    }
+
     /// Writes the documents.
     pub fn write(&self, folder: &Path) {
         let pretty = |value: &Value| serde_json::to_string_pretty(value).expect("JSON");
@@ -232,6 +250,15 @@ pub fn listed_tools() -> String {
         tool
     };
     json!({"tools": names.iter().map(called).collect::<Vec<_>>()}).to_string()
+}
+
+/// The bearer token of an agent, or of `operator`.
+pub fn token(name: &str) -> String {
+    claim::Digest::of(format!("token of {name}")).hex()
+}
+
+fn token_hash(name: &str) -> String {
+    claim::Digest::of(token(name)).prefixed()
 }
 
 /// `params` of a call in the quickstart's shape.

@@ -10,7 +10,7 @@ use hyper::{Request, Response, StatusCode};
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::routes::{Answer, Refused};
+use super::private::{Answer, Refused};
 use crate::controls::{ANONYMOUS, KillRefusal, KillSwitch};
 use crate::error::Code;
 use crate::gateway::Gateway;

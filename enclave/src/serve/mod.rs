@@ -2,6 +2,7 @@
 
 mod inbound;
 mod kill_switch;
+mod private;
 mod routes;
 
 use std::cell::{Cell, OnceCell};

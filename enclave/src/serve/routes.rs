@@ -11,16 +11,15 @@ use tokio::time::timeout;
 
 use super::inbound::Connection;
 use super::kill_switch::{self, Turn};
+use super::private::{self, Answer, Asking};
 use crate::claims;
 use crate::error::Code;
 use crate::gateway::Gateway;
 use crate::http::{self, Body, BodyError};
-use crate::identity::{Caller, Denied, Identity};
-use crate::mcp::era::Era;
-use crate::mcp::members::{Members, push_string};
+use crate::identity::{Denied, Identity};
+use crate::mcp::members::push_string;
 use crate::mcp::outbox::Outbox;
 use crate::mcp::{self, Post};
-use crate::session::Find;
 
 /// Every endpoint, for the documentation and the tests: method, path, what it does.
 pub const ENDPOINTS: &[(&str, &str, &str)] = &[
@@ -33,6 +32,7 @@ pub const ENDPOINTS: &[(&str, &str, &str)] = &[
     ("GET", "/session/{id}/claim", "the session's signed claim"),
     ("GET", "/sessions/{id}/trace-claim", "the same bytes"),
     ("POST", "/sessions/{id}/close", "end the session; its final claim"),
+    ("POST", "/sessions/{id}/reset?identity=", "for the operator: clear the session's labels, and its identity's"),
     ("GET", "/session/{id}/trust-record?nonce=", "the session's TRACE trust record"),
     ("GET", "/audit/export?session_id=", "the session's signed audit bundle"),
     ("POST", "/kill-switch/trip", "for the operator: refuse all calls of an identity"),
@@ -73,61 +73,11 @@ pub(super) async fn serve(
             Err(denied) => return turn_away(denied),
         },
         Route::Private(route) => match gateway.access.caller(request.headers()) {
-            Ok(caller) => Box::pin(private(&gateway, &Asking { caller, query: &query }, route)).await,
+            Ok(caller) => Box::pin(private::serve(&gateway, &Asking { caller, query: &query }, route)).await,
             Err(denied) => return turn_away(denied),
         },
     };
     answer.unwrap_or_else(|(code, detail)| refuse(code, detail.as_deref()))
-}
-
-/// What concerns an agent or the operator alone.
-async fn private(gateway: &Rc<Gateway>, asking: &Asking<'_>, route: Private<'_>) -> Answer {
-    match route {
-        Private::Tools => tools(gateway),
-        Private::Claim(id) => claim(gateway, asking.find(gateway, id)?).await,
-        Private::Close(id) => close(gateway, asking.find(gateway, id)?).await,
-        Private::Record(id) => record(gateway, asking, id).await,
-        Private::Export => export(gateway, asking).await,
-    }
-}
-
-/// Who asks, and the query.
-struct Asking<'a> {
-    caller: Caller,
-    query: &'a str,
-}
-
-impl Asking<'_> {
-    /// The session of this id: an agent's own, or for the operator anybody's.
-    fn find(&self, gateway: &Gateway, id: &str) -> Result<Find, Refused> {
-        let unknown = || (Code::SessionUnknown, None);
-        let sessions = gateway.sessions.borrow();
-        if let Some(identity) = self.identity(gateway)? {
-            return sessions.find(&identity, id).ok_or_else(unknown);
-        }
-        let mut found = sessions.find_all(id);
-        match (found.pop(), found.is_empty()) {
-            (Some(only), true) => Ok(only),
-            (None, _) => Err(unknown()),
-            (Some(_), false) => {
-                let detail = "several identities have a session of this id; add identity=SUBJECT to the query";
-                Err((Code::InvalidQuery, Some(detail.to_owned())))
-            }
-        }
-    }
-
-    /// Whose sessions are meant; anybody's if the operator names none.
-    fn identity(&self, gateway: &Gateway) -> Result<Option<Rc<Identity>>, Refused> {
-        match (&self.caller, parameter(self.query, "identity")) {
-            (Caller::Agent(identity), _) => Ok(Some(identity.clone())),
-            (Caller::Operator, None) => Ok(None),
-            (Caller::Operator, Some(subject)) => {
-                let subject = decoded(subject);
-                let named = gateway.access.identity(&subject).map(Some);
-                named.ok_or_else(|| (Code::InvalidQuery, Some(format!("identity: {subject:?} is not in auth.tokens"))))
-            }
-        }
-    }
 }
 
 enum Route<'a> {
@@ -135,15 +85,7 @@ enum Route<'a> {
     Ready,
     Attestation,
     KillSwitch(Turn),
-    Private(Private<'a>),
-}
-
-enum Private<'a> {
-    Tools,
-    Claim(&'a str),
-    Close(&'a str),
-    Record(&'a str),
-    Export,
+    Private(private::Route<'a>),
 }
 
 fn route(path: &str) -> Option<(Method, Route<'_>)> {
@@ -155,26 +97,11 @@ fn route(path: &str) -> Option<(Method, Route<'_>)> {
         ["kill-switch", "trip"] => (Method::POST, Route::KillSwitch(Turn::Trip)),
         ["kill-switch", "unblock"] => (Method::POST, Route::KillSwitch(Turn::Unblock)),
         private => {
-            let (method, private) = private_route(private)?;
+            let (method, private) = private::route(private)?;
             (method, Route::Private(private))
         }
     })
 }
-
-fn private_route<'a>(parts: &[&'a str]) -> Option<(Method, Private<'a>)> {
-    Some(match *parts {
-        ["tools", "list"] => (Method::GET, Private::Tools),
-        ["session", id, "claim"] | ["sessions", id, "trace-claim"] => (Method::GET, Private::Claim(id)),
-        ["sessions", id, "close"] => (Method::POST, Private::Close(id)),
-        ["session", id, "trust-record"] => (Method::GET, Private::Record(id)),
-        ["audit", "export"] => (Method::GET, Private::Export),
-        _ => return None,
-    })
-}
-
-/// Why not, and in which words.
-pub(super) type Refused = (Code, Option<String>);
-pub(super) type Answer = Result<Response<Body>, Refused>;
 
 fn ready(gateway: &Gateway) -> Answer {
     if gateway.stopping.get() {
@@ -189,47 +116,6 @@ fn ready(gateway: &Gateway) -> Answer {
     Ok(http::json(StatusCode::OK, r#"{"status":"ready"}"#))
 }
 
-fn tools(gateway: &Gateway) -> Answer {
-    let none = Members::default();
-    let list =
-        mcp::hello::tools(gateway, &gateway.policy(), &none, Era::Legacy).map_err(|problem| (problem.code, None))?;
-    Ok(http::json(StatusCode::OK, list))
-}
-
-async fn claim(gateway: &Gateway, found: Find) -> Answer {
-    let bytes = match found {
-        Find::Open(session) => claims::issue(gateway, &session).await.map(|(bytes, _)| bytes),
-        Find::Closed(closed) => crate::recall::claim(gateway, closed.number, &closed.claim).await,
-    };
-    Ok(http::json(StatusCode::OK, bytes.map_err(|code| (code, None))?))
-}
-
-async fn close(gateway: &Rc<Gateway>, found: Find) -> Answer {
-    let bytes = match found {
-        Find::Open(session) => claims::close(gateway, &session, "closed by request").await,
-        // Asked again after a lost answer: the same claim.
-        Find::Closed(closed) => crate::recall::claim(gateway, closed.number, &closed.claim).await,
-    };
-    Ok(http::json(StatusCode::OK, bytes.map_err(|code| (code, None))?))
-}
-
-async fn record(gateway: &Gateway, asking: &Asking<'_>, id: &str) -> Answer {
-    let nonce = parameter(asking.query, "nonce");
-    if let Some(nonce) = nonce {
-        claims::check_nonce(nonce).map_err(|text| (Code::InvalidQuery, Some(text)))?;
-    }
-    let found = asking.find(gateway, id)?;
-    let record = claims::trust_record(gateway, &found, nonce).await.map_err(|code| (code, None))?;
-    Ok(http::json(StatusCode::OK, record))
-}
-
-async fn export(gateway: &Rc<Gateway>, asking: &Asking<'_>) -> Answer {
-    let id = parameter(asking.query, "session_id")
-        .ok_or_else(|| (Code::InvalidQuery, Some("session_id is missing: /audit/export?session_id=ID".to_owned())))?;
-    let found = asking.find(gateway, id)?;
-    claims::export(gateway, &found).await.map_err(|code| (code, None))
-}
-
 fn attestation(gateway: &Gateway, query: &str) -> Answer {
     let nonce = parameter(query, "nonce")
         .ok_or_else(|| (Code::InvalidQuery, Some("nonce is missing: 16 to 64 bytes in base64url".to_owned())))?;
@@ -238,22 +124,8 @@ fn attestation(gateway: &Gateway, query: &str) -> Answer {
 }
 
 /// Value of a query parameter. Ids and nonces need no percent-encoding, so none is undone.
-fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
+pub(super) fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
     query.split('&').find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name).map(|(_, value)| value))
-}
-
-/// A value without percent-encoding: subjects have characters that some clients encode. What is no encoding stays.
-fn decoded(value: &str) -> String {
-    let mut bytes = Vec::with_capacity(value.len());
-    let mut rest = value.as_bytes();
-    while let Some((first, tail)) = rest.split_first() {
-        let hex = tail.get(..2).filter(|digits| *first == b'%' && digits.iter().all(u8::is_ascii_hexdigit));
-        let hex = hex.and_then(|digits| std::str::from_utf8(digits).ok());
-        let byte = hex.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        bytes.push(byte.unwrap_or(*first));
-        rest = tail.get(if byte.is_some() { 2.. } else { 0.. }).unwrap_or_default();
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 async fn mcp_endpoint(
@@ -328,7 +200,7 @@ fn refuse(code: Code, detail: Option<&str>) -> Response<Body> {
 mod tests {
     use hyper::header::{HeaderMap, HeaderValue, ORIGIN};
 
-    use super::{ENDPOINTS, decoded, parameter, route, same_origin};
+    use super::{ENDPOINTS, parameter, route, same_origin};
 
     #[test]
     fn every_documented_endpoint_is_routed() {
@@ -366,7 +238,5 @@ mod tests {
     fn parameters_are_found_by_name() {
         assert_eq!(parameter("a=1&nonce=xyz&b", "nonce"), Some("xyz"));
         assert_eq!(parameter("xnonce=1", "nonce"), None);
-        assert_eq!(decoded("spiffe%3A%2f%2Fbank/a"), "spiffe://bank/a");
-        assert_eq!(decoded("a%+1%4%"), "a%+1%4%");
     }
 }

@@ -40,6 +40,8 @@ pub enum Source {
     McpSession,
     /// Made for the connection.
     Connection,
+    /// An operator's, to hold the record of a reset.
+    Operator,
 }
 
 impl Source {
@@ -51,6 +53,7 @@ impl Source {
             Self::Seed => "self-asserted:_cmcp",
             Self::McpSession => "gateway:mcp-session",
             Self::Connection => "gateway:connection",
+            Self::Operator => "operator:reset",
         }
     }
 }
@@ -224,9 +227,14 @@ impl Session {
         }
     }
 
+    /// Calls that are under way.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.get()
+    }
+
     /// Whether calls are under way.
     pub fn busy(&self) -> bool {
-        self.in_flight.get() > 0
+        self.in_flight() > 0
     }
 
     /// Waits until no call is under way.

@@ -1,4 +1,4 @@
-//! YAML to JSON, and the five settings that are the host's own. Everything else passes through unread.
+//! YAML to JSON, and the six settings that the host reads. Everything else passes through unread.
 
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,8 @@ pub struct Settings {
     pub listen: String,
     /// `audit.store_path`: folder of the record store.
     pub store: PathBuf,
+    /// Whether agents need a token (`auth.mode`), for the commands to try next.
+    pub wants_token: bool,
 }
 
 impl Settings {
@@ -44,6 +46,7 @@ pub(super) fn parse(path: &Path, text: &[u8]) -> Result<Config, Finding> {
         settings: Settings {
             listen: reader.text("listen_addr")?.unwrap_or(LISTEN).to_owned(),
             store: reader.nested("audit", "store_path")?.unwrap_or(STORE).into(),
+            wants_token: reader.nested("auth", "mode")?.is_some_and(|mode| mode != "none"),
         },
         policy_bundle_path: reader.required("policy_bundle_path", "./policies/")?.into(),
         catalog_path: reader.required("catalog_path", "./catalog.json")?.into(),
@@ -163,11 +166,11 @@ mod tests {
     #[test]
     fn settings_and_defaults() {
         let config = parsed(PATHS).ok().unwrap();
-        assert_eq!(config.settings, Settings { listen: LISTEN.into(), store: STORE.into() });
+        assert_eq!(config.settings, Settings { listen: LISTEN.into(), store: STORE.into(), wants_token: false });
         let config =
             parsed(&format!("{PATHS}listen_addr: 127.0.0.1:1\naudit: {{store_path: s, durability: answer}}\n"));
         let config = config.ok().unwrap();
-        assert_eq!(config.settings, Settings { listen: "127.0.0.1:1".into(), store: "s".into() });
+        assert_eq!(config.settings, Settings { listen: "127.0.0.1:1".into(), store: "s".into(), wants_token: false });
         let json: Value = serde_json::from_slice(&config.json).unwrap();
         assert_eq!(json["audit"]["durability"], "answer");
     }

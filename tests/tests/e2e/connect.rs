@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tests::gateway::Gateway;
-use tests::setup::{CONTACTS, Setup};
+use tests::setup::{CONTACTS, Setup, token};
 use tests::upstream::{Reply, Upstream};
 use tests::{bin, wait_for};
 
@@ -19,23 +19,28 @@ struct Bridge {
 
 impl Bridge {
     fn to(url: &str) -> Self {
-        let mut process = Command::new(bin::path("cmcp-verify"))
-            .args(["connect", url])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the bridge starts");
+        let mut command = Command::new(bin::path("cmcp-verify"));
+        command.args(["connect", url]);
+        Self::of(command)
+    }
+
+    fn of(mut command: Command) -> Self {
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the bridge starts");
         let output = BufReader::new(process.stdout.take().expect("a pipe"));
         Self { input: process.stdin.take(), process, output }
     }
 
     fn to_gateway(gateway: &Gateway) -> Self {
         let mut bridge = Self::to(&format!("http://{}", gateway.address));
-        let params = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}});
-        let answer = bridge.ask(0, "initialize", &params);
-        assert_eq!(answer["result"]["protocolVersion"], "2025-06-18", "{answer}");
-        bridge.say(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+        bridge.open();
         bridge
+    }
+
+    fn open(&mut self) {
+        let params = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}});
+        let answer = self.ask(0, "initialize", &params);
+        assert_eq!(answer["result"]["protocolVersion"], "2025-06-18", "{answer}");
+        self.say(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
     }
 
     fn say(&mut self, line: &str) {
@@ -153,6 +158,51 @@ fn event_streams_become_lines() {
     assert!(bridge.hear().contains(r#""id":8"#));
     let answer: Value = serde_json::from_str(&bridge.hear()).expect("JSON");
     assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(9), &json!(-32000)), "{answer}");
+}
+
+#[test]
+fn a_token_comes_from_a_file_or_the_environment() {
+    let tool = Upstream::plain();
+    let gateway = Gateway::start(&Setup::quickstart(&tool.url()).agents(&["a"]));
+    let file = gateway.folder().join("a.token");
+    std::fs::write(&file, format!("{}\n", token("a"))).expect("a file");
+    let url = format!("http://{}", gateway.address);
+    let connect = |words: &[&std::ffi::OsStr], variable: Option<&str>| {
+        let mut command = Command::new(bin::path("cmcp-verify"));
+        command.args(["connect", &url]).args(words);
+        if let Some(value) = variable {
+            command.env("CMCP_BEARER_TOKEN", value);
+        }
+        command
+    };
+    let from_file = connect(&["--token-file".as_ref(), file.as_os_str()], None);
+    let from_variable = connect(&[], Some(&token("a")));
+    for command in [from_file, from_variable] {
+        let mut bridge = Bridge::of(command);
+        bridge.open();
+        let answer = bridge.call(1);
+        let session = answer["result"]["_meta"]["io.cmcp/receipt"]["session_id"].as_str().expect("a receipt");
+        let start = gateway.caller("a").entries(session)[0].clone();
+        assert_eq!(start["detail"]["identity"]["subject"], "a");
+        let session = session.to_owned();
+        assert_eq!(bridge.end(), Some(0));
+        let entries = gateway.caller("a").entries(&session);
+        assert_eq!(entries.last().expect("an entry")["entry_type"], "session_end", "DELETE has the token too");
+    }
+    for command in [connect(&[], None), connect(&[], Some(&token("b")))] {
+        let mut bridge = Bridge::of(command);
+        let answer = bridge.ask(0, "initialize", &json!({"protocolVersion": "2025-06-18", "capabilities": {}}));
+        let message = answer["error"]["message"].as_str().expect("an error");
+        assert!(message.contains("401") && message.contains("--token-file"), "{message}");
+    }
+    std::fs::write(&file, "short").expect("a file");
+    for mut command in [connect(&["--token-file".as_ref(), file.as_os_str()], None), connect(&[], Some("short secret"))]
+    {
+        let output = command.output().expect("the bridge runs");
+        assert_eq!(output.status.code(), Some(2));
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(text.contains("32 to 1024") && !text.contains("secret"), "{text}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tests::hostile::{Fault, HostileHost};
-use tests::setup::Setup;
+use tests::setup::{Setup, token};
 use tests::store::kind;
 use tests::upstream::Upstream;
 use tests::wait_for;
@@ -65,6 +65,32 @@ fn a_store_that_comes_back_is_used_and_the_gap_is_recorded() {
         .collect();
     assert!(!gaps.is_empty(), "the refused calls are on record");
     assert!(gaps.iter().filter_map(|gap| gap["refused_calls"].as_u64()).sum::<u64>() >= 1, "{gaps:?}");
+}
+
+#[test]
+fn a_reset_counts_once_and_comes_before_what_it_lets_through() {
+    let tool = Upstream::plain();
+    let setup = Setup::quickstart(&tool.url()).mode("enforcing").limit("store_timeout_ms", 1000).operated();
+    let host = HostileHost::start(&setup);
+    let authorization = format!("Bearer {}", token("operator"));
+    let reset = || {
+        let headers = [("authorization", authorization.as_str())];
+        host.connect().request("POST", "/sessions/s/reset", &headers, b"").expect("an answer")
+    };
+    assert_eq!(call(&host, "s").status(), 200);
+    assert_eq!(outcome(&call(&host, "s")), (403, "POLICY_DENY".to_owned()));
+    host.store.set(Fault::Silent);
+    host.store.drop_streams();
+    assert_eq!(outcome(&reset()), (503, UNAVAILABLE.to_owned()), "not on record yet");
+    assert_eq!(outcome(&reset()), (503, UNAVAILABLE.to_owned()), "nor admitted again");
+    assert_eq!(outcome(&call(&host, "s")), (503, UNAVAILABLE.to_owned()));
+    assert_eq!(tool.calls().len(), 1);
+    host.store.set(Fault::None);
+    wait_for("recovery", Duration::from_secs(20), || (call(&host, "s").status() == 200).then_some(()));
+    let bundle = get(&host, "/audit/export?session_id=s").json();
+    let kinds: Vec<_> =
+        bundle["entries"].as_array().expect("entries").iter().map(|entry| &entry["entry_type"]).collect();
+    assert_eq!(kinds, ["session_start", "tool_call", "tool_call", "session_reset", "tool_call"]);
 }
 
 #[test]

@@ -29,9 +29,11 @@ impl OpenCall {
         !self.enforces() || self.verdict(about, Some(arguments)).is_some_and(|found| found.decision == Decision::Allow)
     }
 
-    /// The call waited before it was decided: others may have gone on meanwhile.
+    /// The call waited before it was decided: others may have gone on meanwhile, and labels been cleared, though not those that its
+    /// arguments bring.
     pub(in crate::mcp) fn has_waited(&mut self) {
         (self.before, self.resets) = (self.session.labels(), self.session.resets());
+        self.session.join(self.brings);
     }
 
     /// Something besides the policy stands against the call. As a warning it is only noted.

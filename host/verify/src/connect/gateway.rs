@@ -191,6 +191,9 @@ fn deliver(response: Response<Body>, id: &RawValue, mut each: impl FnMut(Line)) 
     };
     match read {
         _ if answered => Ok(()),
+        Ok(()) if status == StatusCode::UNAUTHORIZED => {
+            Err("gateway answered HTTP 401: it wants a bearer token that it knows; see --token-file".to_owned())
+        }
         Ok(()) => Err(format!("gateway answered HTTP {status} without an answer to this request")),
         Err(error) => Err(format!("gateway's answer broke off: {error}")),
     }
