@@ -1,14 +1,33 @@
 -- One tools/call of about 300 bytes per request, spread over 64 sessions.
+-- Arguments: the shape (bare, modern, legacy), and for legacy the 64 MCP sessions.
 local bodies = {}
 local next = 0
 local pad = string.rep("x", 90)
+local both = "application/json, text/event-stream"
+
+local shapes = {
+  bare = function(n)
+    return {}, string.format('"_cmcp":{"session_id":"bench-%d","workflow_id":"demo-agent"}', n)
+  end,
+  modern = function(n)
+    return {
+      ["Accept"] = both, ["MCP-Protocol-Version"] = "2026-07-28", ["Mcp-Method"] = "tools/call", ["Mcp-Name"] = "echo",
+    }, string.format(
+      '"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"io.cmcp/session_id":"bench-%d"}', n)
+  end,
+  legacy = function(n, session)
+    return { ["Accept"] = both, ["MCP-Protocol-Version"] = "2025-11-25", ["Mcp-Session-Id"] = session }, '"_meta":{}'
+  end,
+}
 
 function init(args)
   for n = 1, 64 do
+    local headers, rest = shapes[args[1]](n, args[n + 1])
+    headers["Content-Type"] = "application/json"
     local body = string.format(
-      '{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"echo","arguments":{"query":"Acme Corp %s","max_records":10},"_cmcp":{"session_id":"bench-%d","workflow_id":"demo-agent"}}}',
-      n, pad, n)
-    bodies[n] = wrk.format("POST", "/mcp", { ["Content-Type"] = "application/json" }, body)
+      '{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"echo","arguments":{"query":"Acme Corp %s","max_records":10},%s}}',
+      n, pad, rest)
+    bodies[n] = wrk.format("POST", "/mcp", headers, body)
   end
 end
 

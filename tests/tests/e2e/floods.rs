@@ -157,19 +157,19 @@ fn an_answer_in_a_stream_is_checked_like_any_other() {
 /// What is held for an agent that hardly reads is a few events, and nobody else waits for it.
 #[test]
 fn agents_that_hardly_read_cost_little_and_hold_up_nobody() {
-    const AGENTS: usize = 200;
-    const MOST_KIB: u64 = 160 << 10;
+    const AGENTS: usize = 1000;
+    const MOST_KIB: u64 = 640 << 10;
     let tool = calls(|turn| {
         if turn.body["params"]["name"] == CONTACTS {
             turn.open();
-            let event = format!("data: {}\n\n", progress(64 << 10));
+            let event = format!("data: {}\n\n", progress(8 << 10));
             while turn.more(event.as_bytes()) {}
         }
     });
     let setup = Setup::governed(&tool.url(), &[])
         .tool("z.other", &tool.url(), "public", "public")
         .limit("max_response_bytes", 64 << 20)
-        .limit("upstream_connections_per_server", 512);
+        .limit("upstream_connections_per_server", 1024);
     let gateway = Gateway::start(&setup);
     let enclave = gateway.enclave_pid();
     let before = proc::data_kib(enclave).expect("the enclave runs");
