@@ -266,8 +266,8 @@ impl State {
         self.labels
     }
 
-    /// Labels that stand for those of its entries since the last reset: a claim speaks of what its chain shows, not of calls that
-    /// have no entry yet.
+    /// Labels that stand for those of its entries, of those before a reset too: a claim says what the session touched, and no operator
+    /// can take that back. Calls that have no entry yet are not in it: a claim speaks of what its chain shows.
     pub fn shown(&self) -> Labels {
         self.shown
     }
@@ -276,8 +276,7 @@ impl State {
     pub fn seal(&mut self, draft: &Draft<'_>) -> SealedEntry {
         let before = draft.session_sensitivity_before.filter(|_| draft.entry_type != EntryType::SessionReset);
         let named = [before, draft.session_sensitivity_after].into_iter().flatten().filter_map(Label::parse);
-        let earlier = if draft.entry_type == EntryType::SessionReset { Labels::PUBLIC } else { self.shown };
-        self.shown = named.collect::<Labels>().join(earlier);
+        self.shown = named.collect::<Labels>().join(self.shown);
         self.chain.seal(draft)
     }
 

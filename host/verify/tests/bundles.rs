@@ -118,8 +118,8 @@ fn entries_that_contradict_each_other() {
 }
 
 #[test]
-fn labels_may_fall_at_a_reset_and_only_there() {
-    let verdict = judge_story(&story_of(|mut drafts| {
+fn labels_may_fall_at_a_reset_and_claims_do_not_fall_with_them() {
+    let story = story_of(|mut drafts| {
         drafts[3] = Draft {
             entry_id: "reset",
             timestamp_utc: seconds_later(3),
@@ -130,8 +130,12 @@ fn labels_may_fall_at_a_reset_and_only_there() {
             ..Draft::default()
         };
         drafts
-    }));
-    assert!(verdict.verified, "{:?}", verdict.failures);
+    });
+    assert!(judge_story(&story).verified, "{:?}", judge_story(&story).failures);
+    for path in [["gateway", "call_summary", "session_max_sensitivity"].as_slice(), &["trace", "data_class"]] {
+        let lowered = resigned(&story.claim, SEED, |claim| set(claim, path, "public"));
+        assert_refused(&judge(&story.bundle, &lowered), BundleReason::SensitivityMismatch);
+    }
 }
 
 #[test]

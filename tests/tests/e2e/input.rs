@@ -78,6 +78,7 @@ fn malformed_bodies_are_refused_by_name() {
         ("newline in name", call_with_name("echo\nfake log line"), params),
         ("no name at all", call_with_name(""), params),
         ("name of 129 characters", call_with_name(&"n".repeat(129)), params),
+        ("name of a megabyte", call_with_name(&"n".repeat(1_000_000)), params),
         ("name that is not ASCII", call_with_name("контакты"), params),
         ("session with a slash", call_with_session("../../etc/passwd"), params),
         ("session of 129 characters", call_with_session(&"s".repeat(129)), params),
@@ -91,6 +92,17 @@ fn malformed_bodies_are_refused_by_name() {
     let reached = target.tool.calls().len();
     let healthy = target.gateway.claim("healthy")["gateway"]["call_summary"]["tool_calls_total"].as_u64();
     assert_eq!(healthy, Some(reached as u64), "only the healthy calls reached the tool");
+}
+
+#[test]
+fn an_argument_with_a_name_of_a_megabyte_passes_whole() {
+    let target = Target::start(|setup| setup);
+    let arguments = format!(r#"{{"query":"x","{}":1}}"#, "n".repeat(1_000_000));
+    let call = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{CONTACTS}","arguments":{arguments}}}}}"#
+    );
+    assert_eq!(target.post(call.as_bytes()).status(), 200);
+    assert!(target.tool.calls()[0].text().contains(&arguments));
 }
 
 #[test]

@@ -55,7 +55,12 @@ fn a_reset_clears_the_session_and_is_in_its_chain() {
     assert_eq!((&done["labels_before"], &done["labels"]), (&json!(["public", "pii"]), &json!(["public"])));
     assert_eq!((&done["in_flight"], &done["sessions"]), (&json!(0), &json!(1)));
     verifies(&operator, "s", "");
-    assert_eq!(gateway.claim("s")["gateway"]["call_summary"]["session_max_sensitivity"], "public");
+    let claim = gateway.claim("s");
+    assert_eq!(
+        claim["gateway"]["call_summary"]["session_max_sensitivity"], "pii",
+        "a reset does not undo what was touched"
+    );
+    assert_eq!(claim["trace"]["data_class"], "pii");
     assert_eq!(gateway.call("s", CONTACTS).status(), 200, "the same session, without its label");
     assert_eq!(gateway.call("s", CONTACTS).status(), 403);
     assert_eq!(gateway.call("other", CONTACTS).status(), 403, "another session keeps its own");

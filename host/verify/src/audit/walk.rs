@@ -59,8 +59,10 @@ pub(crate) struct Walk {
     pub(crate) commitments: Option<Json>,
     /// Time of the last entry.
     pub(crate) last: Option<Timestamp>,
-    /// Highest label since session_start or the last reset.
+    /// Highest label of the session, whatever was cleared in between.
     pub(crate) highest: Option<String>,
+    /// Highest label since the last reset.
+    held: Option<String>,
     pub(crate) flags: Flags,
     pub(crate) ended: bool,
 }
@@ -125,7 +127,7 @@ impl Walk {
             return Err(EntryFault::new(BundleReason::SessionChanged, message));
         }
         if entry.entry_type == EntryType::SessionReset {
-            self.highest = None;
+            self.held = None;
             self.follow_reset(entry.detail.as_ref())?;
         }
         Ok(())
@@ -138,7 +140,10 @@ impl Walk {
             let message = "session_reset does not name the session that it ends";
             return Err(EntryFault::new(BundleReason::SessionChanged, message));
         }
-        successor.clone_into(&mut self.session_id);
+        if successor != self.session_id {
+            self.highest = None;
+            successor.clone_into(&mut self.session_id);
+        }
         Ok(())
     }
 
@@ -162,7 +167,7 @@ impl Walk {
         let after = entry.session_sensitivity_after.as_deref();
         fell(before, after)?;
         if entry.entry_type == EntryType::SessionEnd {
-            fell(self.highest.as_deref(), after.or(before))?;
+            fell(self.held.as_deref(), after.or(before))?;
         }
         self.raise(before);
         self.raise(after);
@@ -171,12 +176,14 @@ impl Walk {
 
     fn raise(&mut self, label: Option<&str>) {
         let Some(label) = label else { return };
-        let higher = match &self.highest {
-            None => true,
-            Some(highest) => matches!((rank(highest), rank(label)), (Some(old), Some(new)) if new > old),
-        };
-        if higher {
-            self.highest = Some(label.to_owned());
+        for highest in [&mut self.highest, &mut self.held] {
+            let higher = match highest {
+                None => true,
+                Some(highest) => matches!((rank(highest), rank(label)), (Some(old), Some(new)) if new > old),
+            };
+            if higher {
+                *highest = Some(label.to_owned());
+            }
         }
     }
 
