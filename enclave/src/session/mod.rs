@@ -249,13 +249,13 @@ impl Session {
     }
 }
 
-/// Whether each session has a link of its own to a server.
 /// What a server of several sessions is told: nothing if it is one process, whose questions belong to no call.
 fn told_together<'a>(gateway: &Gateway, server: usize, capabilities: &'a str) -> &'a str {
     let scope = gateway.catalog.servers().get(server).and_then(Server::scope);
     if scope.is_none() { capabilities } else { NOTHING }
 }
 
+/// Whether each session has a link of its own to a server.
 fn has_own(gateway: &Gateway, server: usize) -> bool {
     gateway.catalog.servers().get(server).and_then(Server::scope) == Some(Scope::Session)
 }
