@@ -99,6 +99,19 @@ pub struct SessionRef {
     pub challenge: Option<String>,
 }
 
+/// An entry of what is no call: nothing is decided or inspected, and the session holds the same before and after.
+pub fn event<'a>(entry_type: EntryType, label: &'a str, detail: &'a Json) -> Draft<'a> {
+    Draft {
+        entry_type,
+        policy_decision: Some(PolicyDecision::NotApplicable),
+        response_inspection_result: Some("n/a"),
+        session_sensitivity_before: Some(label),
+        session_sensitivity_after: Some(label),
+        detail: Some(detail),
+        ..Draft::default()
+    }
+}
+
 impl Gateway {
     /// The open session that the caller names; a new one if there is none.
     ///
@@ -120,14 +133,8 @@ impl Gateway {
         check_id(&wanted.id).map_err(|_| Code::InvalidParams)?;
         let session = self.sessions.borrow_mut().create(&wanted.identity, &wanted.id, self.policy())?;
         let detail = self.start_detail(&session, wanted);
-        let start = Draft {
-            entry_type: EntryType::SessionStart,
-            policy_decision: Some(PolicyDecision::NotApplicable),
-            response_inspection_result: Some("n/a"),
-            session_sensitivity_after: Some(session.labels().max().as_str()),
-            detail: Some(&detail),
-            ..Draft::default()
-        };
+        let label = session.labels().max().as_str();
+        let start = Draft { session_sensitivity_before: None, ..event(EntryType::SessionStart, label, &detail) };
         if let Err(error) = self.record(&session, &start) {
             self.sessions.borrow_mut().remove(&session);
             return Err(error);

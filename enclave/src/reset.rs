@@ -5,13 +5,13 @@
 
 use std::rc::Rc;
 
-use claim::entry::{Draft, EntryType, PolicyDecision, SealedEntry};
+use claim::entry::{Draft, EntryType, SealedEntry};
 use claim::json::Json;
 
 use crate::audit::Ticket;
 use crate::config::Scope;
 use crate::error::Code;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, event};
 use crate::labels::{Label, Labels};
 use crate::session::Session;
 
@@ -77,13 +77,8 @@ fn clear(gateway: &Gateway, session: &Session, named: &Session) -> Result<(Seale
         ("requested_for", Json::from(named.id.as_str())),
     ]);
     let draft = Draft {
-        entry_type: EntryType::SessionReset,
-        policy_decision: Some(PolicyDecision::NotApplicable),
-        response_inspection_result: Some("n/a"),
-        session_sensitivity_before: Some(before.max().as_str()),
         session_sensitivity_after: Some(Label::Public.as_str()),
-        detail: Some(&detail),
-        ..Draft::default()
+        ..event(EntryType::SessionReset, before.max().as_str(), &detail)
     };
     let recorded = gateway.record(session, &draft)?;
     session.clear();

@@ -3,13 +3,13 @@
 use std::rc::Rc;
 
 use claim::bootlog::ControlRecord;
-use claim::entry::{Draft, EntryType, PolicyDecision};
+use claim::entry::EntryType;
 use claim::json::Json;
 
 use crate::audit::Ticket;
 use crate::controls::Tripped;
 use crate::error::Code;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, event};
 use crate::identity::Identity;
 use crate::session::Session;
 
@@ -56,16 +56,7 @@ impl Gateway {
     fn record_trip_in(&self, session: &Rc<Session>, trigger: &Trigger<'_>) -> Result<(), Code> {
         let label = session.labels().max().as_str();
         let detail = trigger.detail();
-        let entry = Draft {
-            entry_type: EntryType::SuspiciousCallSequence,
-            policy_decision: Some(PolicyDecision::NotApplicable),
-            response_inspection_result: Some("n/a"),
-            session_sensitivity_before: Some(label),
-            session_sensitivity_after: Some(label),
-            detail: Some(&detail),
-            ..Draft::default()
-        };
-        self.record(session, &entry)?;
+        self.record(session, &event(EntryType::SuspiciousCallSequence, label, &detail))?;
         let mut state = session.state.borrow_mut();
         state.trips = state.trips.saturating_add(1);
         Ok(())

@@ -147,8 +147,10 @@ pub enum Capability {
 }
 
 impl Capability {
-    /// What a server offers; the others are what it asks of agents.
+    /// What a server offers.
     pub const OFFERED: [Self; 4] = [Self::Completions, Self::Logging, Self::Prompts, Self::Resources];
+    /// What a server asks of agents.
+    pub const ASKED: [Self; 3] = [Self::Sampling, Self::Elicitation, Self::Roots];
 
     /// MCP's name.
     pub const fn as_str(self) -> &'static str {

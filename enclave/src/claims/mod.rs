@@ -9,7 +9,7 @@ use std::rc::Rc;
 use claim::b64u;
 use claim::binding::{binding, challenge_x, nonce_text};
 use claim::bootlog::RecordKind;
-use claim::entry::{Draft, EntryType, PolicyDecision};
+use claim::entry::EntryType;
 use claim::gateway::SignedClaim;
 use claim::json::Json;
 use claim::record::TrustRecord;
@@ -18,7 +18,7 @@ use tokio::task::spawn_local;
 pub use self::export::export;
 use self::facts::Snapshot;
 use crate::error::Code;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, event};
 use crate::limits;
 use crate::recall;
 use crate::session::{Closed, Find, Issued, Session};
@@ -89,16 +89,7 @@ async fn seal_and_issue(gateway: &Gateway, session: &Session, reason: &str) -> R
     if !session.state.borrow().ended {
         let label = session.state.borrow().held().max().as_str();
         let detail = Json::from([("reason", Json::String(reason.to_owned()))]);
-        let end = Draft {
-            entry_type: EntryType::SessionEnd,
-            policy_decision: Some(PolicyDecision::NotApplicable),
-            response_inspection_result: Some("n/a"),
-            session_sensitivity_before: Some(label),
-            session_sensitivity_after: Some(label),
-            detail: Some(&detail),
-            ..Draft::default()
-        };
-        gateway.record(session, &end)?;
+        gateway.record(session, &event(EntryType::SessionEnd, label, &detail))?;
         session.state.borrow_mut().ended = true;
     }
     let (bytes, claim) = issue(gateway, session).await?;

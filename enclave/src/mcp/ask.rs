@@ -169,8 +169,8 @@ async fn admit(
     let gateway = asking.gateway;
     let known = METHODS.into_iter().find(|(name, ..)| *name == method);
     let (method, action, capability) = known.ok_or_else(|| format!("{method:?} is not served"))?;
-    let entry = gateway.catalog.servers().get(server).filter(|entry| entry.may(capability));
-    let entry = entry.ok_or_else(|| format!("the gateway's catalog does not approve of {}", capability.as_str()))?;
+    let about = about(gateway, server, (method, action, capability));
+    let about = about.ok_or_else(|| format!("the gateway's catalog does not approve of {}", capability.as_str()))?;
     if !asking.whom.can(capability.as_str()) {
         return Err(format!("the agent has no {}", capability.as_str()));
     }
@@ -183,7 +183,6 @@ async fn admit(
     if let Some(call_id) = asking.call_id {
         open.note("during", Json::from(call_id));
     }
-    let about = About::Other { method, action, kind: ObjectKind::Server, server, id: entry.display_name.clone() };
     if let Err(denied) = open.decide(about, None) {
         open.denied(denied).await;
         return Err("the gateway's policy denies it".to_owned());
@@ -195,6 +194,16 @@ async fn admit(
     open.intend().await.map_err(unavailable)?;
     open.forwarded = true;
     Ok((method, open))
+}
+
+/// What a server's question is on; nothing if the catalog does not approve of the question.
+pub(super) fn about(
+    gateway: &Gateway,
+    server: usize,
+    (method, action, capability): (&'static str, Action, Capability),
+) -> Option<About> {
+    let entry = gateway.catalog.servers().get(server).filter(|entry| entry.may(capability))?;
+    Some(About::Other { method, action, kind: ObjectKind::Server, server, id: entry.display_name.clone() })
 }
 
 async fn send(asking: &Asking<'_>, agent: &Rc<Agent>, outbox: &Outbox, method: &str, params: &str, pending: Pending) {
@@ -232,10 +241,7 @@ impl Pending {
     pub(super) async fn answered(self, answer: &Answer<'_>) {
         let Self { asker, mut open } = self;
         let (outcome, answer) = match answer {
-            Answer::Result(result) => {
-                let outcome = if open.would_have_denied { Outcome::AdvisoryDenied } else { Outcome::Allowed };
-                (outcome, Ok(result.get().to_owned()))
-            }
+            Answer::Result(result) => (open.answered(), Ok(result.get().to_owned())),
             Answer::Error(error) => {
                 open.note_fault(Code::CallCancelled, "the agent answered with an error");
                 (Outcome::Faulted, Err(error.get().to_owned()))

@@ -1,9 +1,7 @@
 //! A call from its decision to its receipt: `tools/call`, and every other method that reaches a tool server.
 
-use std::borrow::Cow;
 use std::num::NonZeroU32;
 use std::ops::Range;
-use std::pin::pin;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -11,13 +9,12 @@ use claim::Digest;
 use claim::hashes::sorted_ascii_hash;
 use claim::json::Json;
 use serde_json::value::RawValue;
-use tokio::task::spawn_local;
 
 use super::about::About;
 use super::agent::Agent;
-use super::ask::Whom;
 use super::confirm;
 use super::era::Era;
+use super::forward::{Reached, forward};
 use super::inspected;
 use super::open::{Denied, End, OpenCall};
 use super::outbox::Outbox;
@@ -26,14 +23,13 @@ use super::receipt::{self, Clean, Place, Receipt, Unclean};
 use super::rounds::{self, Round};
 use super::shape;
 use super::trace::Trace;
-use super::wait::{self, Heard, Reply};
+use super::wait::Reply;
 use crate::catalog::Tool;
 use crate::error::Code;
 use crate::gateway::{Gateway, SessionRef};
-use crate::limits;
 use crate::policy::{Action, Decision, ObjectKind};
 use crate::session::Outcome;
-use crate::upstream::{Client, Dialect, Fault, Link, NOTHING, Outgoing, approved, askable};
+use crate::upstream::Link;
 
 /// A call as the agent asked for it.
 pub struct Asked<'a> {
@@ -142,14 +138,6 @@ impl From<Code> for Refusal {
     }
 }
 
-/// What came of a request to a tool server.
-pub(super) enum Reached {
-    /// Its answer.
-    Reply(Reply),
-    /// What it asks of the agent first.
-    Question(Box<parked::Call>),
-}
-
 /// Serves one call.
 pub async fn call(gateway: &Rc<Gateway>, asked: &Asked<'_>) -> Answered {
     match serve(gateway, asked).await {
@@ -187,10 +175,7 @@ async fn serve(gateway: &Rc<Gateway>, asked: &Asked<'_>) -> Result<Answered, Ref
     open.intend().await?;
     open.forwarded = true;
     let wait = gateway.polling.wait();
-    let reached = match &asked.round {
-        None => Box::pin(forward(&mut open, asked, server)).await,
-        Some(_) => Box::pin(go_on(&mut open, asked, server)).await,
-    };
+    let reached = Box::pin(forward(&mut open, asked, server)).await;
     drop(wait);
     if let Some(agent) = asked.agent {
         agent.abandon(&open.call_id).await;
@@ -210,121 +195,7 @@ async fn serve(gateway: &Rc<Gateway>, asked: &Asked<'_>) -> Result<Answered, Ref
     }
 }
 
-/// A later round: of a call that waits here, or of one that the tool server knows.
-async fn go_on(open: &mut OpenCall, asked: &Asked<'_>, server: usize) -> Result<Reached, Fault> {
-    match parked::take(open, asked, server)? {
-        Some((call, answer)) => parked::go_on(open, asked, call, answer).await,
-        None => forward(open, asked, server).await,
-    }
-}
-
-/// Sends the request and passes on what comes before the answer, round by round.
-async fn forward(open: &mut OpenCall, asked: &Asked<'_>, server: usize) -> Result<Reached, Fault> {
-    let gateway = &open.gateway.clone();
-    let tool = tool_of(gateway, asked).map(|tool| (tool, asked.payload));
-    let capabilities = capabilities(gateway, asked, server);
-    let client = Client { era: asked.era, capabilities: &capabilities };
-    let mut patience = wait::Patience::new(gateway, asked);
-    let mut params = Cow::Borrowed(asked.forward);
-    let (mut again, mut rounds) = (true, 0);
-    loop {
-        let link = patience.bear(pin!(link(open, asked, server))).await.map_err(Fault::before_the_call)?;
-        if asked.round.is_some() && link.dialect != Dialect::Modern {
-            return Err(parked::refused("no call waits for this input; the tool server knows no rounds"));
-        }
-        let confirmed = if rounds == 0 { confirm::last(open, asked, &link, &mut patience).await } else { Ok(()) };
-        // An agent's ids are its own; on a link that agents share they would collide, and a round has no id yet.
-        let shared = asked.agent.is_none() && matches!(link.dialect, Dialect::Legacy { .. });
-        let fresh = (shared || rounds > 0).then(|| link.fresh_id());
-        let id = fresh.as_deref().unwrap_or(asked.id.get());
-        let (params_now, method, name, trace) = (Some(params.as_ref()), asked.method, asked.name, asked.trace);
-        let outgoing = Outgoing { id: Some(id), method, params: params_now, name, tool, client, trace };
-        let heard = match confirmed {
-            Ok(()) => send(open, asked, &link, &outgoing, id, &mut patience).await?,
-            Err(fault) if fault.code == Code::SessionUnknown => Heard::Forgotten,
-            Err(fault) => return Err(fault),
-        };
-        let reply = match heard {
-            Heard::Reply(reply) => reply,
-            Heard::Question(stopped) => {
-                return Ok(Reached::Question(parked::Call::new(stopped, link, id.to_owned(), patience)));
-            }
-            Heard::Forgotten => {
-                if !std::mem::take(&mut again) {
-                    return Err(Fault::new(Code::UpstreamInvalid, "tool server forgets its sessions at once"));
-                }
-                asked.forget(gateway, &link);
-                continue;
-            }
-        };
-        let Some(agent) = asked.agent.filter(|_| link.dialect == Dialect::Modern) else {
-            return Ok(Reached::Reply(reply));
-        };
-        let asking = wait::asking(open, asked, Whom::Session(agent, asked.outbox), &patience);
-        let next = Box::pin(rounds::next(&asking, server, &params, &reply, &mut patience)).await?;
-        let Some(next) = next else { return Ok(Reached::Reply(reply)) };
-        rounds += 1;
-        if rounds > limits::MAX_ROUNDS {
-            return Err(Fault::new(Code::UpstreamInvalid, "tool server wants input without end"));
-        }
-        params = Cow::Owned(next);
-    }
-}
-
-/// Sends one request and reads up to its answer, or a question.
-async fn send(
-    open: &OpenCall,
-    asked: &Asked<'_>,
-    link: &Rc<Link>,
-    outgoing: &Outgoing<'_>,
-    id: &str,
-    patience: &mut wait::Patience,
-) -> Result<Heard, Fault> {
-    let reply = match patience.bear(pin!(open.gateway.upstreams.request(link, outgoing))).await {
-        Ok(exchange) => wait::answer(open, asked, link, exchange, id, patience).await,
-        Err(fault) => Err(fault),
-    };
-    if let Err(fault) = &reply {
-        give_notice(&open.gateway, link, id, fault.code);
-    }
-    reply
-}
-
-/// Nobody waits for the answer any more. A modern server knows by the end of the connection, a legacy one has to be told, and
-/// a process is told of every exchange that ends early.
-pub(super) fn give_notice(gateway: &Rc<Gateway>, link: &Rc<Link>, id: &str, code: Code) {
-    let over = matches!(code, Code::CallCancelled | Code::UpstreamTimeout);
-    if over && matches!(link.dialect, Dialect::Legacy { .. }) && !link.is_process() {
-        let (gateway, link) = (gateway.clone(), link.clone());
-        let params = format!("{{\"requestId\":{id}}}");
-        spawn_local(async move { gateway.upstreams.notify(&link, "notifications/cancelled", Some(&params)).await });
-    }
-}
-
-pub(super) async fn link(open: &OpenCall, asked: &Asked<'_>, server: usize) -> Result<Rc<Link>, Fault> {
-    match asked.agent {
-        Some(agent) => agent.link(&open.gateway, server).await,
-        None => open.session.link(&open.gateway, server, &told(&open.gateway, asked, server)).await,
-    }
-}
-
-/// What a legacy server is told of a caller without a session there.
-pub(super) fn told<'a>(gateway: &Gateway, asked: &Asked<'a>, server: usize) -> Cow<'a, str> {
-    match (asked.era, gateway.catalog.servers().get(server)) {
-        (Era::Modern, Some(entry)) => askable(entry, asked.capabilities),
-        _ => Cow::Borrowed(NOTHING),
-    }
-}
-
-/// What the server may ask of the agent.
-fn capabilities<'a>(gateway: &Gateway, asked: &Asked<'a>, server: usize) -> Cow<'a, str> {
-    match (asked.agent, gateway.catalog.servers().get(server)) {
-        (Some(agent), Some(server)) => Cow::Owned(approved(server, &agent.capabilities)),
-        _ => Cow::Borrowed(asked.capabilities),
-    }
-}
-
-fn tool_of<'g>(gateway: &'g Gateway, asked: &Asked<'_>) -> Option<&'g Tool> {
+pub(super) fn tool_of<'g>(gateway: &'g Gateway, asked: &Asked<'_>) -> Option<&'g Tool> {
     match asked.target {
         Target::Tool(name) => gateway.catalog.tool(name),
         Target::Other { .. } => None,

@@ -1,8 +1,9 @@
 //! Who calls, in which session and workflow, and what of the parameters is forwarded.
 
+use std::borrow::Cow;
+
 use claim::names::check_id;
 use hyper::header::{HeaderMap, HeaderName};
-use std::borrow::Cow;
 
 use super::envelope::Problem;
 use super::era::Era;

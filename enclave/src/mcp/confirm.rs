@@ -8,19 +8,20 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use claim::entry::{Draft, EntryType, PolicyDecision};
+use claim::entry::{Draft, EntryType};
 use claim::json::Json;
 use wire::{Enforcement, LogEvent};
 
 use super::about::About;
-use super::call::{Asked, link, told};
+use super::call::Asked;
 use super::era::Era;
+use super::forward::{link, told};
 use super::open::OpenCall;
 use super::wait::Patience;
 use crate::catalog::{Capability, Drift};
 use crate::config::Severity;
 use crate::error::Code;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, event};
 use crate::limits;
 use crate::upstream::{Client, Fault, Keep, Link, NOBODY, Said, approved};
 
@@ -124,9 +125,7 @@ fn keep(gateway: &Gateway) -> Keep {
 /// What the agent can be asked, or on a shared link any agent could: some servers list a tool only to whom it can serve.
 fn capabilities(gateway: &Gateway, asked: &Asked<'_>, server: usize) -> String {
     let Some(server) = gateway.catalog.servers().get(server) else { return "{}".to_owned() };
-    let any = [Capability::Sampling, Capability::Elicitation, Capability::Roots]
-        .map(|asked| (asked.as_str(), Json::from([])));
-    let any = Json::from(any).sorted_ascii();
+    let any = Json::from(Capability::ASKED.map(|asked| (asked.as_str(), Json::from([])))).sorted_ascii();
     approved(server, asked.agent.map_or(&any, |agent| &agent.capabilities))
 }
 
@@ -167,15 +166,9 @@ fn record(open: &OpenCall, tool: usize, drift: &Drift) -> Result<(), Fault> {
     ]);
     let entry = Draft {
         call_id: Some(&open.call_id),
-        entry_type: EntryType::CatalogDrift,
         server_identity: Some(&approved.server.identity),
-        policy_decision: Some(PolicyDecision::NotApplicable),
-        response_inspection_result: Some("n/a"),
-        session_sensitivity_before: Some(label),
-        session_sensitivity_after: Some(label),
-        detail: Some(&detail),
         workflow_id: Some(&open.workflow_id),
-        ..Draft::default()
+        ..event(EntryType::CatalogDrift, label, &detail)
     };
     let unrecorded = |code| Fault::new(code, "drift could not be recorded").before_the_call();
     gateway.record(session, &entry).map(drop).map_err(unrecorded)

@@ -11,7 +11,7 @@ use claim::json::Json;
 use hyper::header::{HeaderMap, HeaderName};
 
 use super::envelope::{Problem, Request};
-use super::members::{Members, push_string, string};
+use super::members::{Members, push_string};
 use super::{SESSION_HEADER, VERSION_HEADER, VERSIONS, text_of};
 use crate::catalog::Tool;
 use crate::error::Code;
@@ -159,11 +159,6 @@ pub fn encode(text: &str) -> Cow<'_, str> {
 /// What the client of a modern request says of itself, as raw JSON.
 pub fn client_capabilities<'a>(meta: Option<&Members<'a>>) -> &'a str {
     meta.and_then(|meta| meta.find(META_CAPABILITIES)).map_or("{}", |found| found.get())
-}
-
-/// A text member of an object that was received.
-pub fn text<'a>(members: &Members<'a>, key: &str) -> Option<Cow<'a, str>> {
-    members.find(key).and_then(string)
 }
 
 #[cfg(test)]

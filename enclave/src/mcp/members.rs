@@ -25,6 +25,11 @@ impl<'a> Members<'a> {
         self.0.iter().find(|(name, _)| name == key).map(|(_, value)| *value)
     }
 
+    /// The text of a key whose value is a string.
+    pub fn text(&self, key: &str) -> Option<Cow<'a, str>> {
+        self.find(key).and_then(string)
+    }
+
     /// All members.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
         self.0.iter().map(|(name, value)| (name.as_ref(), *value))

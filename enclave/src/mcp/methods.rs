@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::call::{self, Answered, Asked, Refusal, Target};
 use super::envelope::Problem;
-use super::era::{Era, text};
+use super::era::Era;
 use super::members::{Members, push_member, push_received, push_string};
 use super::parked;
 use super::receipt::{self, SEED_KEY};
@@ -92,8 +92,8 @@ impl Method {
     /// The name or URI that headers mirror.
     pub fn mirrored<'a>(self, params: &Members<'a>) -> Option<Cow<'a, str>> {
         match self.name {
-            "resources/read" => text(params, "uri"),
-            "prompts/get" => text(params, "name"),
+            "resources/read" => params.text("uri"),
+            "prompts/get" => params.text("name"),
             _ => None,
         }
     }
@@ -103,17 +103,17 @@ impl Method {
         let missing = |key: &str| Problem::new(Code::InvalidParams, format!("{key} must be a string"));
         Ok(match self.on {
             On::List(_) | On::Servers => None,
-            On::Uri => Some((ObjectKind::Resource, text(params, "uri").ok_or_else(|| missing("uri"))?)),
-            On::Prompt => Some((ObjectKind::Prompt, text(params, "name").ok_or_else(|| missing("name"))?)),
+            On::Uri => Some((ObjectKind::Resource, params.text("uri").ok_or_else(|| missing("uri"))?)),
+            On::Prompt => Some((ObjectKind::Prompt, params.text("name").ok_or_else(|| missing("name"))?)),
             On::Ref => {
                 let of = params.find("ref").map_or("null", RawValue::get);
                 let of = Members::parse(of).map_err(|_| missing("ref.type"))?;
-                match text(&of, "type").as_deref() {
+                match of.text("type").as_deref() {
                     Some("ref/prompt") => {
-                        Some((ObjectKind::Prompt, text(&of, "name").ok_or_else(|| missing("ref.name"))?))
+                        Some((ObjectKind::Prompt, of.text("name").ok_or_else(|| missing("ref.name"))?))
                     }
                     Some("ref/resource") => {
-                        Some((ObjectKind::Resource, text(&of, "uri").ok_or_else(|| missing("ref.uri"))?))
+                        Some((ObjectKind::Resource, of.text("uri").ok_or_else(|| missing("ref.uri"))?))
                     }
                     _ => return Err(missing("ref.type, ref/prompt or ref/resource,")),
                 }
@@ -176,7 +176,7 @@ async fn list(
     servers: &[usize],
 ) -> Result<Answered, Problem> {
     let unknown = || Problem::new(Code::InvalidParams, "cursor is not one of this gateway's");
-    let (mut place, mut cursor) = match text(params, "cursor") {
+    let (mut place, mut cursor) = match params.text("cursor") {
         None => (0, None),
         Some(cursor) => {
             let (place, cursor) = cursor.split_once('~').ok_or_else(unknown)?;
@@ -234,7 +234,7 @@ fn with_cursor(params: &str, cursor: Option<&str>) -> Result<String, Problem> {
 /// The page with the cursor of the next one, which is the server's own behind the server's place, or the next server.
 fn next_page(page: &str, key: &str, place: usize, following: Option<String>) -> String {
     let Ok(members) = Members::parse(page) else { return page.to_owned() };
-    let own = text(&members, "nextCursor").map(|cursor| format!("{place}~{cursor}"));
+    let own = members.text("nextCursor").map(|cursor| format!("{place}~{cursor}"));
     let mut page = members.without(|key| key == "nextCursor");
     page.pop();
     if members.find(key).is_none() {

@@ -21,6 +21,7 @@ mod agents;
 mod ask;
 mod caller;
 mod confirm;
+mod forward;
 mod inspected;
 mod listen;
 mod open;
@@ -218,36 +219,18 @@ async fn tools_call(
     received: &Received<'_>,
     agent: Option<&Rc<Agent>>,
 ) -> Result<Response<Body>, Problem> {
-    let Received { params, meta, era, id, .. } = *received;
+    let Received { params, era, id, .. } = *received;
     let tool = text_of(params, "name")?.ok_or_else(|| Problem::new(Code::InvalidParams, "name is missing"))?;
     check_tool(&tool).map_err(|error| Problem::new(Code::InvalidParams, format!("name: {error}")))?;
     let arguments = arguments_of(params)?;
     if let Some(tool) = gateway.catalog.tool(&tool).filter(|_| era == Era::Modern) {
         era::check_arguments(tool, &arguments, post.headers)?;
     }
-    let mut caller = Caller::identify(params, meta, post, era)?;
-    let round = Round::of(params).filter(|_| era == Era::Modern);
-    parked::lead_home(gateway, &mut caller.session, round.as_ref());
-    let trace = Trace::of(post.headers);
-    let asked = Asked {
-        id,
-        era,
-        method: "tools/call",
-        target: Target::Tool(&tool),
-        payload: &arguments,
-        forward: &caller.forward,
-        name: Some(&tool),
-        capabilities: era::client_capabilities(meta),
-        round,
-        session: &caller.session,
-        workflow_id: &caller.workflow_id,
-        place: Some(caller.place),
-        arrived: post.arrived,
-        trace: trace.as_ref(),
-        agent,
-        outbox: post.outbox,
-    };
-    Ok(answered(gateway, call::call(gateway, &asked).await, caller.place, era, id))
+    let calling = Calling::of(gateway, post, received)?;
+    let (place, tool) = (calling.caller.place, tool.as_ref());
+    let object = Object { method: "tools/call", target: Target::Tool(tool), payload: &arguments, name: Some(tool) };
+    let asked = calling.asked(post, received, agent, object, Some(place));
+    Ok(answered(gateway, call::call(gateway, &asked).await, place, era, id))
 }
 
 async fn other_call(
@@ -257,33 +240,69 @@ async fn other_call(
     agent: Option<&Rc<Agent>>,
     method: Method,
 ) -> Result<Response<Body>, Problem> {
-    let Received { params, meta, era, id, .. } = *received;
+    let Received { params, era, id, .. } = *received;
     let payload = Method::payload(params)?;
     let name = method.mirrored(params);
-    let mut caller = Caller::identify(params, meta, post, era)?;
-    let round = Round::of(params).filter(|_| era == Era::Modern);
-    parked::lead_home(gateway, &mut caller.session, round.as_ref());
-    let trace = Trace::of(post.headers);
-    let asked = Asked {
-        id,
-        era,
-        method: method.name,
-        target: Target::Other { action: method.action, kind: ObjectKind::Server, server: usize::MAX, id: "" },
-        payload: &payload,
-        forward: &caller.forward,
-        name: name.as_deref(),
-        capabilities: era::client_capabilities(meta),
-        round,
-        session: &caller.session,
-        workflow_id: &caller.workflow_id,
-        place: method.has_receipt().then_some(caller.place),
-        arrived: post.arrived,
-        trace: trace.as_ref(),
-        agent,
-        outbox: post.outbox,
-    };
+    let calling = Calling::of(gateway, post, received)?;
+    let place = calling.caller.place;
+    let target = Target::Other { action: method.action, kind: ObjectKind::Server, server: usize::MAX, id: "" };
+    let object = Object { method: method.name, target, payload: &payload, name: name.as_deref() };
+    let asked = calling.asked(post, received, agent, object, method.has_receipt().then_some(place));
     let done = methods::serve(gateway, method, params, asked).await?;
-    Ok(answered(gateway, done, caller.place, era, id))
+    Ok(answered(gateway, done, place, era, id))
+}
+
+/// Who asks for a call, in which session and trace, and which round of it.
+struct Calling<'a> {
+    caller: Caller,
+    round: Option<Round<'a>>,
+    trace: Option<Trace>,
+}
+
+/// What a call is on.
+#[derive(Clone, Copy)]
+struct Object<'a> {
+    method: &'static str,
+    target: Target<'a>,
+    payload: &'a Json,
+    name: Option<&'a str>,
+}
+
+impl<'a> Calling<'a> {
+    fn of(gateway: &Gateway, post: &Post<'_>, received: &Received<'a>) -> Result<Self, Problem> {
+        let mut caller = Caller::identify(received.params, received.meta, post, received.era)?;
+        let round = Round::of(received.params).filter(|_| received.era == Era::Modern);
+        parked::lead_home(gateway, &mut caller.session, round.as_ref());
+        Ok(Self { caller, round, trace: Trace::of(post.headers) })
+    }
+
+    fn asked(
+        &'a self,
+        post: &'a Post<'_>,
+        received: &Received<'a>,
+        agent: Option<&'a Rc<Agent>>,
+        object: Object<'a>,
+        place: Option<Place>,
+    ) -> Asked<'a> {
+        Asked {
+            id: received.id,
+            era: received.era,
+            method: object.method,
+            target: object.target,
+            payload: object.payload,
+            forward: &self.caller.forward,
+            name: object.name,
+            capabilities: era::client_capabilities(received.meta),
+            round: self.round,
+            session: &self.caller.session,
+            workflow_id: &self.caller.workflow_id,
+            place,
+            arrived: post.arrived,
+            trace: self.trace.as_ref(),
+            agent,
+            outbox: post.outbox,
+        }
+    }
 }
 
 fn answered(gateway: &Gateway, answered: Answered, place: Place, era: Era, id: &RawValue) -> Response<Body> {

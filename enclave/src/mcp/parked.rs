@@ -16,9 +16,10 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::sleep_until;
 
 use super::ask::{self, Question};
-use super::call::{self, Answered, Asked, Reached, Refusal};
+use super::call::{self, Answered, Asked, Refusal};
 use super::confirm;
 use super::envelope::Answer;
+use super::forward::{Reached, give_notice};
 use super::members::{Members, push_member, push_text, string};
 use super::open::OpenCall;
 use super::receipt;
@@ -119,7 +120,7 @@ impl Call {
     async fn end(self, gateway: &Rc<Gateway>, reason: &str) {
         let Self { stopped: Stopped { exchange, question, _place }, link, id, .. } = self;
         question.pending.give_up(reason).await;
-        call::give_notice(gateway, &link, &id, Code::CallCancelled);
+        give_notice(gateway, &link, &id, Code::CallCancelled);
         drop(exchange);
     }
 
@@ -274,7 +275,7 @@ pub(super) async fn go_on(
     patience.heard();
     let heard = pin!(wait::answer(open, asked, &link, exchange, &id, &mut patience)).await;
     if let Err(fault) = &heard {
-        call::give_notice(&open.gateway, &link, &id, fault.code);
+        give_notice(&open.gateway, &link, &id, fault.code);
     }
     match heard? {
         Heard::Reply(reply) => Ok(Reached::Reply(reply)),

@@ -13,7 +13,6 @@ use claim::json::Json;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
-use super::about::About;
 use super::ask::{self, Asker, Asking};
 use super::call::{Asked, Target};
 use super::members::{Members, push_member, push_received, string};
@@ -22,7 +21,7 @@ use super::receipt::Clean;
 use super::wait::{Patience, Reply};
 use crate::error::Code;
 use crate::limits;
-use crate::policy::{Decision, ObjectKind};
+use crate::policy::Decision;
 use crate::upstream::Fault;
 
 /// `resultType` of a result that wants input.
@@ -104,7 +103,7 @@ pub(super) fn wants_input(
     let mut methods = Vec::new();
     for (_, request) in wanted.iter() {
         let request = Members::parse(request.get()).map_err(|_| "ask for something unreadable".to_owned())?;
-        let method = request.find("method").and_then(string).unwrap_or_default();
+        let method = request.text("method").unwrap_or_default();
         allowed(open, server, &method)?;
         methods.push(Json::from(method.as_ref()));
     }
@@ -130,14 +129,14 @@ pub(super) async fn next(
 ) -> Result<Option<String>, Fault> {
     let unreadable = || Fault::new(Code::UpstreamInvalid, "result wants input and does not say which");
     let Ok(result) = Members::parse(reply.text()) else { return Ok(None) };
-    if reply.is_error || result.find("resultType").and_then(string).as_deref() != Some(INPUT_REQUIRED) {
+    if reply.is_error || result.text("resultType").as_deref() != Some(INPUT_REQUIRED) {
         return Ok(None);
     }
     let wanted = Members::parse(result.find("inputRequests").map_or("{}", RawValue::get)).map_err(|_| unreadable())?;
     let mut responses = String::from("{");
     for (key, request) in wanted.iter().take(limits::MAX_ASKED) {
         let request = Members::parse(request.get()).map_err(|_| unreadable())?;
-        let method = request.find("method").and_then(string).ok_or_else(unreadable)?;
+        let method = request.text("method").ok_or_else(unreadable)?;
         let (sender, answer) = oneshot::channel();
         let params = request.find("params").map_or("{}", RawValue::get);
         // Whoever has a session is asked there.
@@ -161,12 +160,9 @@ pub(super) async fn next(
 }
 
 fn allowed(open: &OpenCall, server: usize, method: &str) -> Result<(), String> {
-    let gateway = &open.gateway;
     let known = ask::METHODS.into_iter().find(|(name, ..)| *name == method);
-    let (method, action, capability) = known.ok_or_else(|| format!("send {method:?}"))?;
-    let entry = gateway.catalog.servers().get(server).filter(|entry| entry.may(capability));
-    let entry = entry.ok_or_else(|| method.to_owned())?;
-    let about = About::Other { method, action, kind: ObjectKind::Server, server, id: entry.display_name.clone() };
+    let question = known.ok_or_else(|| format!("send {method:?}"))?;
+    let about = ask::about(&open.gateway, server, question).ok_or_else(|| method.to_owned())?;
     match open.would_decide(&about) {
         Decision::Allow => Ok(()),
         _ if !open.enforces() => Ok(()),

@@ -151,9 +151,8 @@ pub(super) fn traced(params: &str, trace: &Trace) -> Option<String> {
 /// What of the agent's capabilities a server may use: those that the catalog approves of.
 pub fn approved(server: &Server, capabilities: &str) -> String {
     let Ok(members) = Members::parse(capabilities) else { return "{}".to_owned() };
-    let asked = [Capability::Sampling, Capability::Elicitation, Capability::Roots];
     members.without(|key| {
-        let known = asked.iter().find(|capability| capability.as_str() == key);
+        let known = Capability::ASKED.iter().find(|capability| capability.as_str() == key);
         !known.is_some_and(|capability| server.may(*capability))
     })
 }
