@@ -232,7 +232,7 @@ macro_rules! limits {
 
             fn check(&self) -> Result<(), BootRefusal> {
                 $(if !($min..=$max).contains(&self.$name) {
-                    return Err(out_of_range(
+                    return Err(invalid(
                         concat!("limits.", stringify!($name)),
                         &self.$name.to_string(),
                         &format!("{} to {}: {}", $min, $max, $reason),
@@ -286,6 +286,11 @@ pub fn parse(json: &[u8]) -> Result<(Config, Digest), BootRefusal> {
 }
 
 impl Limits {
+    /// How long an agent may take to send a request.
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.request_timeout_ms)
+    }
+
     /// How long an agent may take to answer what a tool server asks of it.
     pub fn input_timeout(&self) -> Duration {
         Duration::from_millis(self.input_timeout_ms)
@@ -333,10 +338,10 @@ fn check_text(field: &str, value: &str) -> Result<(), BootRefusal> {
         return Ok(());
     }
     let expected = format!("1 to {LONGEST_TEXT} bytes of text without control characters");
-    Err(refusal(RefusalCode::InvalidValue, &Document::Config, field, &format!("{value:?}"), &expected))
+    Err(invalid(field, &format!("{value:?}"), &expected))
 }
 
-fn out_of_range(field: &str, found: &str, expected: &str) -> BootRefusal {
+fn invalid(field: &str, found: &str, expected: &str) -> BootRefusal {
     refusal(RefusalCode::InvalidValue, &Document::Config, field, found, expected)
 }
 

@@ -17,7 +17,7 @@ use crate::audit::{Audit, Ticket};
 use crate::boot::Boot;
 use crate::catalog::Catalog;
 use crate::config::Config;
-use crate::controls::{ANONYMOUS, Controls};
+use crate::controls::Controls;
 use crate::error::Code;
 use crate::events::Events;
 use crate::http::Body;
@@ -173,12 +173,6 @@ impl Gateway {
             detail = detail.with("controls_epoch", epoch).with("controls_hash", Json::String(hash.prefixed()));
         }
         detail
-    }
-
-    /// Subject and issuer of an identity.
-    pub fn named(&self, identity: &Identity) -> (String, Option<String>) {
-        let issuer = identity.issuer().filter(|issuer| !issuer.is_empty());
-        (identity.subject().unwrap_or(ANONYMOUS).to_owned(), issuer.map(str::to_owned))
     }
 
     /// Open sessions of an identity whose chains have not ended.

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -10,6 +11,7 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use crate::error::Code;
 use crate::identity::Denied;
@@ -21,13 +23,19 @@ pub enum BodyError {
     TooLarge,
     /// The peer broke off.
     Broken(hyper::Error),
+    /// It took longer than the patience.
+    Late,
 }
 
 /// The whole body, at most `cap` bytes.
 ///
 /// # Errors
 /// See [`BodyError`].
-pub async fn collect(mut body: Incoming, cap: usize) -> Result<Bytes, BodyError> {
+pub async fn collect(body: Incoming, cap: usize, patience: Duration) -> Result<Bytes, BodyError> {
+    timeout(patience, collect_all(body, cap)).await.unwrap_or(Err(BodyError::Late))
+}
+
+async fn collect_all(mut body: Incoming, cap: usize) -> Result<Bytes, BodyError> {
     let mut whole = Whole::new(cap, body.size_hint().lower()).ok_or(BodyError::TooLarge)?;
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(BodyError::Broken)?.into_data() else { continue };

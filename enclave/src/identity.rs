@@ -12,10 +12,12 @@ use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::config::{AuthMode, Config, Scope, Token};
-use crate::controls::ANONYMOUS;
 use crate::error::Code;
 use crate::evidence::DevMode;
 use crate::labels::Labels;
+
+/// The subject of callers without authentication, and their id in policies.
+pub const ANONYMOUS: &str = "anonymous";
 
 /// Lengths of a token: what is shorter can be guessed, what is longer is none.
 const TOKEN_BYTES: std::ops::RangeInclusive<usize> = 32..=1024;
@@ -80,6 +82,12 @@ impl Identity {
     /// Forgets its labels, on record (`reset`).
     pub fn clear(&self) {
         self.labels.set(Labels::PUBLIC);
+    }
+
+    /// Subject and issuer, if it has one, for records of the kill switch.
+    pub fn name(&self) -> (String, Option<String>) {
+        let issuer = self.issuer().filter(|issuer| !issuer.is_empty());
+        (self.subject().unwrap_or(ANONYMOUS).to_owned(), issuer.map(str::to_owned))
     }
 
     /// `{subject, issuer}`, as a session's first entry names it.
@@ -161,14 +169,15 @@ impl Access {
             let (subject, issuer, groups) = (token.subject.clone(), token.issuer.clone(), token.groups.clone());
             Identity::new(number, Some(Named { subject, issuer, groups }), scope)
         };
-        let hash = |token: &Token| token.token_sha256.digest();
         let operator = config.operator.token_sha256.and_then(crate::config::TokenHash::digest);
         match config.auth.mode {
             AuthMode::None => Self { identities: vec![Identity::new(0, None, scope)], tokens: None, operator },
             AuthMode::Bearer => {
                 let tokens = &config.auth.tokens;
                 let identities = tokens.iter().enumerate().map(named).collect();
-                Self { identities, tokens: tokens.iter().map(hash).collect(), operator }
+                // Checked configurations have one for each. Without, nobody gets in: no tokens at all would let everybody in.
+                let hashes: Option<Vec<_>> = tokens.iter().map(|token| token.token_sha256.digest()).collect();
+                Self { identities, tokens: Some(hashes.unwrap_or_default()), operator }
             }
         }
     }

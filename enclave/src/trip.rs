@@ -38,7 +38,7 @@ impl Gateway {
     }
 
     fn record_trip(&self, identity: &Identity, trigger: &Trigger<'_>) -> Result<(usize, Ticket), Code> {
-        let (subject, issuer) = self.named(identity);
+        let (subject, issuer) = identity.name();
         let ticket = self.record_control(&ControlRecord::KillSwitchTrip {
             at: self.clock.now(),
             subject,

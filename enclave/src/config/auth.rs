@@ -6,8 +6,10 @@ use claim::Digest;
 use serde::{Deserialize, Deserializer};
 use wire::{BootRefusal, Document, RefusalCode};
 
+use super::invalid;
 use super::operator::Operator;
 use crate::document::refusal;
+use crate::identity::ANONYMOUS;
 
 /// Modes of other builds, so that the refusal can say so.
 pub(super) const OTHER_MODES: [&str; 2] = ["jwt", "mtls"];
@@ -17,8 +19,6 @@ const MAX_TOKENS: usize = 1000;
 const LONGEST_NAME: usize = 128;
 /// Groups of one subject.
 const MAX_GROUPS: usize = 64;
-/// The principal's id of callers without a name.
-const ANONYMOUS: &str = "anonymous";
 
 /// Who may call.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -194,8 +194,4 @@ impl<'a> Seen<'a> {
         let expected = format!("a token of its own; {other} has this one");
         Err(refusal(RefusalCode::Duplicate, &Document::Config, &field, &digest.prefixed(), &expected))
     }
-}
-
-fn invalid(field: &str, found: &str, expected: &str) -> BootRefusal {
-    refusal(RefusalCode::InvalidValue, &Document::Config, field, found, expected)
 }

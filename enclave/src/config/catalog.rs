@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use serde::Deserialize;
 use wire::BootRefusal;
 
-use super::out_of_range;
+use super::invalid;
 
 /// How rarely tool servers may be asked again for their tools.
 const RECHECK_SECONDS: RangeInclusive<u64> = 1..=86_400;
@@ -47,6 +47,6 @@ impl Catalog {
         if RECHECK_SECONDS.contains(&self.recheck_seconds) {
             return Ok(());
         }
-        Err(out_of_range("catalog.recheck_seconds", &self.recheck_seconds.to_string(), "1 to 86400: at most a day"))
+        Err(invalid("catalog.recheck_seconds", &self.recheck_seconds.to_string(), "1 to 86400: at most a day"))
     }
 }

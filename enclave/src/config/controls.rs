@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use wire::{BootRefusal, Document, RefusalCode};
+use wire::BootRefusal;
 
-use crate::document::refusal;
+use super::invalid;
 
 /// Rules of one configuration: each is looked at for every call.
 const MAX_RATE_LIMITS: usize = 64;
@@ -81,8 +81,4 @@ fn within(field: &str, found: u64, max: u64) -> Result<(), BootRefusal> {
         return Ok(());
     }
     Err(invalid(field, &found.to_string(), &format!("1 to {max}")))
-}
-
-fn invalid(field: &str, found: &str, expected: &str) -> BootRefusal {
-    refusal(RefusalCode::InvalidValue, &Document::Config, field, found, expected)
 }

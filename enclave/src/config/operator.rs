@@ -5,6 +5,7 @@ use serde::Deserialize;
 use wire::{BootRefusal, Document, RefusalCode};
 
 use super::auth::TokenHash;
+use super::invalid;
 use crate::document::refusal;
 
 /// Whose word changes what is in force.
@@ -50,6 +51,6 @@ impl Operator {
 fn read(field: &str, text: &str) -> Result<PublicKey, BootRefusal> {
     PublicKey::from_x(text).map_err(|_| {
         let expected = "32 bytes in base64url without padding, as cmcp-verify operator new-key prints them";
-        refusal(RefusalCode::InvalidValue, &Document::Config, field, text, expected)
+        invalid(field, text, expected)
     })
 }

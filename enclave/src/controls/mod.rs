@@ -14,15 +14,13 @@ use crate::catalog::Catalog;
 use crate::config::{AuthMode, Config};
 use crate::document::{one_of, refusal};
 use crate::error::Code;
+use crate::identity::ANONYMOUS;
 use crate::labels::{Label, Labels};
 use crate::operator::InForce;
 
 use ceilings::Ceilings;
 pub use kill_switch::{KillSwitch, Refusal as KillRefusal, Tripped};
 use rates::Rates;
-
-/// The name of callers without authentication.
-pub const ANONYMOUS: &str = "anonymous";
 
 /// Why a call is stopped.
 #[derive(Clone, Debug)]

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::text::{folded, is_container, is_json_like};
 use super::tree::{Edits, Kind, Member, Tree, Unreadable, is_json};
 use crate::limits;
-use crate::mcp::members::push_string;
 
 /// What stands in place of a value, as JSON.
 const REDACTED: &str = "\"[redacted]\"";
@@ -139,7 +138,7 @@ impl Redaction<'_> {
         if !is_json_like(text) || !is_json(text) {
             return Ok(false);
         }
-        let tree = match Tree::parse(text) {
+        let tree = match Tree::of_json(text) {
             Ok(tree) if level < limits::MAX_JSON_IN_TEXT => tree,
             _ => {
                 self.replace(string, REDACTED);
@@ -148,12 +147,8 @@ impl Redaction<'_> {
         };
         let mut inner = Redaction { fields: self.fields, edits: Edits::default(), count: 0 };
         inner.value(&tree, place, level + 1)?;
-        if !inner.edits.is_empty() {
-            let mut literal = String::new();
-            push_string(&mut literal, &inner.edits.apply(text));
-            self.edits.replace(string.span.clone(), literal);
-            self.count += inner.count;
-        }
+        self.count += inner.count;
+        self.edits.replace_inside(string, text, inner.edits);
         Ok(true)
     }
 }

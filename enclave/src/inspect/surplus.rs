@@ -3,7 +3,6 @@
 use super::schema::{Id, Schema};
 use super::text::is_container;
 use super::tree::{Edits, Kind, Tree, Unreadable, is_json};
-use crate::mcp::members::push_string;
 
 /// A result without them, and how many there were; nothing if there were none. The text beside a structured result is usually
 /// the same as JSON, so that is treated alike.
@@ -23,14 +22,10 @@ pub(super) fn drop_surplus(result: &str, schema: &Schema) -> Result<Option<(Stri
         if !is_json(text) {
             continue;
         }
-        let inner = Tree::parse(text)?;
+        let inner = Tree::of_json(text)?;
         let mut inside = Edits::default();
         count += prune(&inner, schema, &whole, &mut inside);
-        if !inside.is_empty() {
-            let mut literal = String::new();
-            push_string(&mut literal, &inside.apply(text));
-            edits.replace(place.span.clone(), literal);
-        }
+        edits.replace_inside(place, text, inside);
     }
     Ok((!edits.is_empty()).then(|| (edits.apply(result), count)))
 }

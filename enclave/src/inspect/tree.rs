@@ -6,6 +6,8 @@ use std::ops::Range;
 use claim::json::MAX_DEPTH;
 use serde_json::value::RawValue;
 
+use crate::mcp::members::push_string;
+
 /// A value and where it is.
 #[derive(Debug)]
 pub(super) struct Tree {
@@ -44,9 +46,11 @@ pub(super) fn is_json(text: &str) -> bool {
 impl Tree {
     /// Takes a JSON text apart.
     pub(super) fn parse(text: &str) -> Result<Self, Unreadable> {
-        if !is_json(text) {
-            return Err(Unreadable);
-        }
+        if is_json(text) { Self::of_json(text) } else { Err(Unreadable) }
+    }
+
+    /// Takes a text apart that is JSON ([`is_json`]).
+    pub(super) fn of_json(text: &str) -> Result<Self, Unreadable> {
         let mut cursor = Cursor { text, at: 0 };
         cursor.value(0)
     }
@@ -179,6 +183,15 @@ pub(super) struct Edits(Vec<(Range<usize>, String)>);
 impl Edits {
     pub(super) fn replace(&mut self, place: Range<usize>, with: impl Into<String>) {
         self.0.push((place, with.into()));
+    }
+
+    /// Replaces a string by its text with the edits inside of it.
+    pub(super) fn replace_inside(&mut self, string: &Tree, text: &str, inside: Self) {
+        if !inside.is_empty() {
+            let mut literal = String::new();
+            push_string(&mut literal, &inside.apply(text));
+            self.replace(string.span.clone(), literal);
+        }
     }
 
     /// Takes out the members of an object that are not kept, with their commas; how many.

@@ -38,6 +38,7 @@ use claim::time::Timestamp;
 use wire::{BootRefusal, PolicyFile};
 
 use crate::catalog::{Catalog, Tool};
+use crate::identity::ANONYMOUS;
 use crate::inspect::{Fields, Inspection};
 use crate::labels::{Domains, Labels};
 use bundle::{Bundle, MANIFEST, document_of};
@@ -56,9 +57,6 @@ pub use bundle::Provenance;
 pub use generate::schema as schema_of;
 pub use input::Misfit;
 pub use object::{Object, ObjectKind};
-
-/// Who calls without authentication.
-const ANONYMOUS: &str = "anonymous";
 
 /// A loaded policy bundle, for the tools of one catalog.
 pub struct Policy {

@@ -18,6 +18,7 @@ use super::vocabulary::{Attribute, ContextAttribute, PrincipalAttribute, Resourc
 use super::{Question, principal_id};
 use crate::catalog::{Catalog, Tool};
 use crate::document::refusal;
+use crate::identity::ANONYMOUS;
 use crate::labels::Label;
 
 /// Everything of a request that does not depend on the call.
@@ -174,7 +175,7 @@ impl Form {
         Self {
             action: EntityUIDEntry::known(action.clone(), None),
             actions: actions.clone(),
-            anonymous: uid(principal_type, super::ANONYMOUS),
+            anonymous: uid(principal_type, ANONYMOUS),
             principal_type: principal_type.clone(),
             resource_type: resource_type.clone(),
             principal_attributes: shape.principal_attributes.clone(),

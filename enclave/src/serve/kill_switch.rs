@@ -1,21 +1,19 @@
 //! The kill switch by hand: `POST /kill-switch/trip` and `/kill-switch/unblock`, for the operator.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use claim::bootlog::ControlRecord;
 use claim::json::{Json, from_json};
 use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use serde::Deserialize;
-use tokio::time::timeout;
 
 use super::private::{Answer, Refused};
-use crate::controls::{ANONYMOUS, KillRefusal, KillSwitch};
+use crate::controls::{KillRefusal, KillSwitch};
 use crate::error::Code;
 use crate::gateway::Gateway;
 use crate::http::{self, Body, BodyError};
-use crate::identity::Identity;
+use crate::identity::{ANONYMOUS, Identity};
 use crate::limits;
 
 /// What is to be done.
@@ -42,8 +40,7 @@ struct Order {
 /// Serves one order.
 pub(super) async fn turn(gateway: &Gateway, turn: Turn, request: Request<Incoming>) -> Answer {
     let order = read(gateway, request).await?;
-    let off = || (Code::KillSwitchState, Some("kill_switch.enabled is false".to_owned()));
-    let switch = gateway.controls.kill_switch().ok_or_else(off)?;
+    let switch = gateway.controls.kill_switch().ok_or_else(|| state("kill_switch.enabled is false"))?;
     let identity = meant(gateway, &order)?;
     match turn {
         Turn::Trip => trip(gateway, switch, &identity, &order).await,
@@ -55,15 +52,14 @@ async fn trip(gateway: &Gateway, switch: &KillSwitch, identity: &Identity, order
     if !switch.trip(identity.number) {
         return Err(state("this identity is blocked already"));
     }
-    let (sessions, ticket) =
-        gateway.tripped_by_operator(identity, order.reason.as_deref()).map_err(|code| (code, None))?;
-    let (subject, issuer) = gateway.named(identity);
+    let (sessions, ticket) = gateway.tripped_by_operator(identity, order.reason.as_deref())?;
+    let (subject, issuer) = identity.name();
     let mut line = Json::from([("subject", Json::from(subject))]);
     if let Some(issuer) = issuer {
         line = line.with("issuer", Json::from(issuer));
     }
     let stored = gateway.stored(&ticket).await;
-    stored.map_err(|code| (code, Some("the identity is blocked all the same".to_owned())))?;
+    stored.map_err(|code| Refused::saying(code, "the identity is blocked all the same"))?;
     Ok(done(&[
         ("blocked", line.clone()),
         ("sessions", Json::from(u64::try_from(sessions).unwrap_or(u64::MAX))),
@@ -79,49 +75,50 @@ async fn unblock(gateway: &Gateway, switch: &KillSwitch, identity: &Identity, or
             state("controls.json blocks this identity; take it out there, sign, and start again")
         }
     })?;
-    let (subject, issuer) = gateway.named(identity);
+    let (subject, issuer) = identity.name();
     let (at, reason) = (gateway.clock.now(), order.reason.clone());
     let record = ControlRecord::KillSwitchUnblock { at, subject: subject.clone(), issuer, reason };
-    let ticket = gateway.record_control(&record).map_err(|code| (code, None))?;
-    gateway.stored(&ticket).await.map_err(|code| (code, Some("the identity is unblocked all the same".to_owned())))?;
+    let ticket = gateway.record_control(&record)?;
+    let stored = gateway.stored(&ticket).await;
+    stored.map_err(|code| Refused::saying(code, "the identity is unblocked all the same"))?;
     Ok(done(&[("unblocked", Json::from(subject))]))
 }
 
 async fn read(gateway: &Gateway, request: Request<Incoming>) -> Result<Order, Refused> {
-    let patience = Duration::from_millis(gateway.config.limits.request_timeout_ms);
-    let body = match timeout(patience, http::collect(request.into_body(), limits::MAX_ORDER_BYTES)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(BodyError::TooLarge)) => {
-            let text = format!("at most {} bytes", limits::MAX_ORDER_BYTES);
-            return Err((Code::InvalidParams, Some(text)));
-        }
-        Ok(Err(BodyError::Broken(_))) => return Err((Code::ParseError, None)),
-        Err(_) => return Err((Code::SlowRequest, None)),
+    let patience = gateway.config.limits.request_timeout();
+    let body = match http::collect(request.into_body(), limits::MAX_ORDER_BYTES, patience).await {
+        Ok(body) => body,
+        Err(BodyError::TooLarge) => return Err(invalid(format!("at most {} bytes", limits::MAX_ORDER_BYTES))),
+        Err(BodyError::Broken(_)) => return Err(Code::ParseError.into()),
+        Err(BodyError::Late) => return Err(Code::SlowRequest.into()),
     };
-    let tree =
-        if body.is_empty() { Ok(Json::Object(std::collections::BTreeMap::new())) } else { claim::json::parse(&body) };
-    let tree = tree.map_err(|error| (Code::ParseError, Some(error.to_string())))?;
+    let tree = if body.is_empty() { Ok(Json::from([])) } else { claim::json::parse(&body) };
+    let tree = tree.map_err(|error| Refused::saying(Code::ParseError, error.to_string()))?;
     // The words go into the audit chain.
-    tree.require_printable().map_err(|error| (Code::InvalidParams, Some(error.to_string())))?;
+    tree.require_printable().map_err(|error| invalid(error.to_string()))?;
     let shape = "a JSON object with subject, issuer and reason, each optional";
-    from_json(&tree).map_err(|error| (Code::InvalidParams, Some(format!("{error}; expected {shape}"))))
+    from_json(&tree).map_err(|error| invalid(format!("{error}; expected {shape}")))
 }
 
 fn meant(gateway: &Gateway, order: &Order) -> Result<Rc<Identity>, Refused> {
     let subject = order.subject.as_deref().unwrap_or(ANONYMOUS);
     let found = gateway.access.identity_or_anonymous(subject);
-    let unknown = || (Code::InvalidParams, Some(format!("subject: {subject:?} is not in auth.tokens")));
+    let unknown = || invalid(format!("subject: {subject:?} is not in auth.tokens"));
     let identity = found.ok_or_else(unknown)?;
     match order.issuer.as_deref() {
         Some(issuer) if identity.issuer().unwrap_or_default() != issuer => {
-            Err((Code::InvalidParams, Some(format!("issuer: {issuer:?} is not the issuer of {subject:?}"))))
+            Err(invalid(format!("issuer: {issuer:?} is not the issuer of {subject:?}")))
         }
         _ => Ok(identity),
     }
 }
 
 fn state(text: &str) -> Refused {
-    (Code::KillSwitchState, Some(text.to_owned()))
+    Refused::saying(Code::KillSwitchState, text)
+}
+
+fn invalid(text: String) -> Refused {
+    Refused::saying(Code::InvalidParams, text)
 }
 
 fn done(members: &[(&str, Json)]) -> Response<Body> {

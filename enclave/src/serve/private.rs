@@ -17,9 +17,30 @@ use crate::mcp::members::Members;
 use crate::session::{Find, Session, Source};
 
 /// A refusal: its code, and what more there is to say.
-pub(super) type Refused = (Code, Option<String>);
+pub(super) struct Refused {
+    pub(super) code: Code,
+    pub(super) detail: Option<String>,
+}
 /// An answer, or its refusal.
 pub(super) type Answer = Result<Response<Body>, Refused>;
+
+impl Refused {
+    pub(super) fn saying(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: Some(detail.into()) }
+    }
+}
+
+impl From<Code> for Refused {
+    fn from(code: Code) -> Self {
+        Self { code, detail: None }
+    }
+}
+
+impl From<Denied> for Refused {
+    fn from(denied: Denied) -> Self {
+        Self::saying(denied.code(), denied.detail())
+    }
+}
 
 /// What is asked for.
 pub(super) enum Route<'a> {
@@ -65,12 +86,11 @@ pub(super) struct Asking<'a> {
 impl Asking<'_> {
     /// The session of this id: an agent's own, or for the operator anybody's.
     fn find(&self, gateway: &Gateway, id: &str) -> Result<Find, Refused> {
-        let unknown = || (Code::SessionUnknown, None);
         let sessions = gateway.sessions.borrow();
-        if let Some(identity) = self.identity(gateway)? {
-            return sessions.find(&identity, id).ok_or_else(unknown);
+        match self.identity(gateway)? {
+            Some(identity) => sessions.find(&identity, id).ok_or(Code::SessionUnknown.into()),
+            None => only(sessions.find_all(id)),
         }
-        only(sessions.find_all(id))
     }
 
     /// The open session of this id. If the operator names an identity whose labels reach over all its sessions, there need be none: one
@@ -80,20 +100,20 @@ impl Asking<'_> {
             let open = found.into_iter().filter(|found| matches!(found, Find::Open(_)));
             match only(open.collect())? {
                 Find::Open(session) => Ok(session),
-                Find::Closed(_) => Err((Code::SessionUnknown, None)),
+                Find::Closed(_) => Err(Code::SessionUnknown.into()),
             }
         };
         let Some(identity) = self.identity(gateway)? else {
-            return open(gateway.sessions.borrow().find_all(id)).map_err(|(code, detail)| {
+            return open(gateway.sessions.borrow().find_all(id)).map_err(|Refused { code, detail }| {
                 let hint = "it is not open; with identity=SUBJECT in the query the identity's labels are cleared";
-                (code, detail.or_else(|| Some(hint.to_owned())))
+                Refused { code, detail: detail.or_else(|| Some(hint.to_owned())) }
             });
         };
         if identity.scope() == Scope::Session {
             return open(gateway.sessions.borrow().find(&identity, id).into_iter().collect());
         }
         let wanted = SessionRef { identity, id: id.to_owned(), source: Source::Operator, challenge: None };
-        gateway.session(&wanted).map_err(|code| (code, None))
+        Ok(gateway.session(&wanted)?)
     }
 
     /// Whose sessions are meant; anybody's if the operator names none.
@@ -103,8 +123,9 @@ impl Asking<'_> {
             (Caller::Operator, None) => Ok(None),
             (Caller::Operator, Some(subject)) => {
                 let subject = decoded(subject);
+                let unknown = || format!("identity: {subject:?} is not in auth.tokens");
                 let named = gateway.access.identity(&subject).map(Some);
-                named.ok_or_else(|| (Code::InvalidQuery, Some(format!("identity: {subject:?} is not in auth.tokens"))))
+                named.ok_or_else(|| Refused::saying(Code::InvalidQuery, unknown()))
             }
         }
     }
@@ -114,18 +135,17 @@ impl Asking<'_> {
 fn only(mut found: Vec<Find>) -> Result<Find, Refused> {
     match (found.pop(), found.is_empty()) {
         (Some(only), true) => Ok(only),
-        (None, _) => Err((Code::SessionUnknown, None)),
+        (None, _) => Err(Code::SessionUnknown.into()),
         (Some(_), false) => {
             let detail = "several identities have a session of this id; add identity=SUBJECT to the query";
-            Err((Code::InvalidQuery, Some(detail.to_owned())))
+            Err(Refused::saying(Code::InvalidQuery, detail))
         }
     }
 }
 
 fn tools(gateway: &Gateway) -> Answer {
     let none = Members::default();
-    let list =
-        mcp::hello::tools(gateway, &gateway.policy(), &none, Era::Legacy).map_err(|problem| (problem.code, None))?;
+    let list = mcp::hello::tools(gateway, &gateway.policy(), &none, Era::Legacy).map_err(|problem| problem.code)?;
     Ok(http::json(StatusCode::OK, list))
 }
 
@@ -134,7 +154,7 @@ async fn claim(gateway: &Gateway, found: Find) -> Answer {
         Find::Open(session) => claims::issue(gateway, &session).await.map(|(bytes, _)| bytes),
         Find::Closed(closed) => crate::recall::claim(gateway, closed.number, &closed.claim).await,
     };
-    Ok(http::json(StatusCode::OK, bytes.map_err(|code| (code, None))?))
+    Ok(http::json(StatusCode::OK, bytes?))
 }
 
 async fn close(gateway: &Rc<Gateway>, found: Find) -> Answer {
@@ -143,36 +163,35 @@ async fn close(gateway: &Rc<Gateway>, found: Find) -> Answer {
         // Asked again after a lost answer: the same claim.
         Find::Closed(closed) => crate::recall::claim(gateway, closed.number, &closed.claim).await,
     };
-    Ok(http::json(StatusCode::OK, bytes.map_err(|code| (code, None))?))
+    Ok(http::json(StatusCode::OK, bytes?))
 }
 
 async fn reset(gateway: &Gateway, asking: &Asking<'_>, id: &str) -> Answer {
-    let denied = |denied: Denied| (denied.code(), Some(denied.detail().to_owned()));
-    gateway.access.admit_operator(&asking.caller).map_err(denied)?;
+    gateway.access.admit_operator(&asking.caller)?;
     if gateway.stopping.get() {
-        return Err((Code::ShuttingDown, None));
+        return Err(Code::ShuttingDown.into());
     }
-    gateway.audit.admit().map_err(|code| (code, None))?;
+    gateway.audit.admit()?;
     let session = asking.open(gateway, id)?;
-    let done = crate::reset::reset(gateway, &session).await.map_err(|code| (code, None))?;
+    let done = crate::reset::reset(gateway, &session).await?;
     Ok(http::json(StatusCode::OK, done.sorted_ascii()))
 }
 
 async fn record(gateway: &Gateway, asking: &Asking<'_>, id: &str) -> Answer {
     let nonce = parameter(asking.query, "nonce");
     if let Some(nonce) = nonce {
-        claims::check_nonce(nonce).map_err(|text| (Code::InvalidQuery, Some(text)))?;
+        claims::check_nonce(nonce).map_err(|text| Refused::saying(Code::InvalidQuery, text))?;
     }
     let found = asking.find(gateway, id)?;
-    let record = claims::trust_record(gateway, &found, nonce).await.map_err(|code| (code, None))?;
+    let record = claims::trust_record(gateway, &found, nonce).await?;
     Ok(http::json(StatusCode::OK, record))
 }
 
 async fn export(gateway: &Rc<Gateway>, asking: &Asking<'_>) -> Answer {
-    let id = parameter(asking.query, "session_id")
-        .ok_or_else(|| (Code::InvalidQuery, Some("session_id is missing: /audit/export?session_id=ID".to_owned())))?;
+    let missing = || Refused::saying(Code::InvalidQuery, "session_id is missing: /audit/export?session_id=ID");
+    let id = parameter(asking.query, "session_id").ok_or_else(missing)?;
     let found = asking.find(gateway, id)?;
-    claims::export(gateway, &found).await.map_err(|code| (code, None))
+    Ok(claims::export(gateway, &found).await?)
 }
 
 /// A value without percent-encoding: subjects have characters that some clients encode. What is no encoding stays.

@@ -1,17 +1,16 @@
 //! Paths and methods, and what answers them.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, HeaderMap, HeaderValue, ORIGIN};
 use hyper::{Method, Request, Response, StatusCode};
-use tokio::time::timeout;
 
 use super::inbound::Connection;
 use super::kill_switch::{self, Turn};
-use super::private::{self, Answer, Asking};
+use super::private::{self, Answer, Asking, Refused};
 use crate::claims;
 use crate::error::Code;
 use crate::gateway::Gateway;
@@ -77,7 +76,7 @@ pub(super) async fn serve(
             Err(denied) => return turn_away(denied),
         },
     };
-    answer.unwrap_or_else(|(code, detail)| refuse(code, detail.as_deref()))
+    answer.unwrap_or_else(|Refused { code, detail }| refuse(code, detail.as_deref()))
 }
 
 enum Route<'a> {
@@ -105,21 +104,21 @@ fn route(path: &str) -> Option<(Method, Route<'_>)> {
 
 fn ready(gateway: &Gateway) -> Answer {
     if gateway.stopping.get() {
-        return Err((Code::ShuttingDown, None));
+        return Err(Code::ShuttingDown.into());
     }
     if !gateway.audit.is_open() {
-        return Err((Code::AuditUnavailable, None));
+        return Err(Code::AuditUnavailable.into());
     }
     if gateway.controls.halted {
-        return Err((Code::GatewayHalted, None));
+        return Err(Code::GatewayHalted.into());
     }
     Ok(http::json(StatusCode::OK, r#"{"status":"ready"}"#))
 }
 
 fn attestation(gateway: &Gateway, query: &str) -> Answer {
     let nonce = parameter(query, "nonce")
-        .ok_or_else(|| (Code::InvalidQuery, Some("nonce is missing: 16 to 64 bytes in base64url".to_owned())))?;
-    claims::check_nonce(nonce).map_err(|text| (Code::InvalidQuery, Some(text)))?;
+        .ok_or_else(|| Refused::saying(Code::InvalidQuery, "nonce is missing: 16 to 64 bytes in base64url"))?;
+    claims::check_nonce(nonce).map_err(|text| Refused::saying(Code::InvalidQuery, text))?;
     Ok(http::json(StatusCode::OK, claims::attestation(gateway, nonce)))
 }
 
@@ -146,15 +145,12 @@ async fn mcp_endpoint(
         _ => return not_allowed("POST, DELETE"),
     }
     let limits = &gateway.config.limits;
-    let bytes =
-        match timeout(Duration::from_millis(limits.request_timeout_ms), http::collect(body, limits.max_body_bytes))
-            .await
-        {
-            Ok(Ok(bytes)) => bytes,
-            Ok(Err(BodyError::TooLarge)) => return mcp::refuse_request(Code::BodyTooLarge),
-            Ok(Err(BodyError::Broken(_))) => return mcp::refuse_request(Code::ParseError),
-            Err(_) => return mcp::refuse_request(Code::SlowRequest),
-        };
+    let bytes = match http::collect(body, limits.max_body_bytes, limits.request_timeout()).await {
+        Ok(bytes) => bytes,
+        Err(BodyError::TooLarge) => return mcp::refuse_request(Code::BodyTooLarge),
+        Err(BodyError::Broken(_)) => return mcp::refuse_request(Code::ParseError),
+        Err(BodyError::Late) => return mcp::refuse_request(Code::SlowRequest),
+    };
     let connection = &connection.session_id;
     let post = Post { identity: &identity, headers: &head.headers, body: &bytes, arrived, connection, outbox: &outbox };
     mcp::serve(&gateway, &post).await

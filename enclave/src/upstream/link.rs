@@ -108,39 +108,32 @@ impl Upstreams {
     /// # Errors
     /// What the server or the host did instead.
     pub async fn link(&self, server: usize, client: &Client<'_>) -> Result<Link, Fault> {
-        if let Some(Way::Spawn(launcher)) = self.ways.get(server) {
-            let peer = Peer { server, process: Some(launcher.launch().await?) };
-            return self.greet_process(&peer, client).await;
-        }
-        let peer = Peer { server, process: None };
+        let process = match self.ways.get(server) {
+            Some(Way::Spawn(launcher)) => Some(launcher.launch().await?),
+            _ => None,
+        };
+        let peer = Peer { server, process };
         let found = if client.era == Era::Legacy {
             match self.initialize(&peer, client).await? {
                 None => self.discover(&peer).await?,
                 found => found,
             }
         } else {
-            match self.discover(&peer).await? {
+            // A process that does not know `server/discover` may say nothing at all (MCP 2026-07-28, "stdio").
+            let discovered = match &peer.process {
+                Some(_) => timeout(self.timeout / 2, self.discover(&peer)).await.unwrap_or(Ok(None)),
+                None => self.discover(&peer).await,
+            };
+            match discovered? {
                 None => self.initialize(&peer, client).await?,
                 found => found,
             }
         };
-        Ok(found.unwrap_or_else(|| Link::new(&peer, Dialect::Bare, "{}".to_owned())))
-    }
-
-    /// A process that does not know `server/discover` may say nothing at all (MCP 2026-07-28, "stdio").
-    async fn greet_process(&self, peer: &Peer, client: &Client<'_>) -> Result<Link, Fault> {
-        let found = if client.era == Era::Legacy {
-            match self.initialize(peer, client).await? {
-                None => self.discover(peer).await?,
-                found => found,
-            }
-        } else {
-            match timeout(self.timeout / 2, self.discover(peer)).await.unwrap_or(Ok(None))? {
-                None => self.initialize(peer, client).await?,
-                found => found,
-            }
-        };
-        found.ok_or_else(|| invalid("server/discover and initialize"))
+        match found {
+            Some(link) => Ok(link),
+            None if peer.process.is_some() => Err(invalid("server/discover and initialize")),
+            None => Ok(Link::new(&peer, Dialect::Bare, "{}".to_owned())),
+        }
     }
 
     async fn discover(&self, peer: &Peer) -> Result<Option<Link>, Fault> {
