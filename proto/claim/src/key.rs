@@ -6,6 +6,7 @@
 //! | trust record | JCS(record without `signature`) |
 //! | audit bundle | SHA256(SA(entries)) |
 //! | boot log batch | `cmcp-boot-log-v1|` + SHA256(batch) |
+//! | software evidence ([`crate::evidence`]) | `cmcp-software-evidence-v1|` + the 64 bytes of a binding |
 //! | policy bundle (operators sign, enclaves verify: [`crate::operator`]) | `cmcp-policy-bundle-v1|` + `sha256:` + hex |
 //! | controls (operators sign, enclaves verify) | `cmcp-controls-v1|` + SA(controls without `signature`) |
 //!

@@ -11,6 +11,7 @@ pub mod binding;
 pub mod bootlog;
 pub mod digest;
 pub mod entry;
+pub mod evidence;
 pub mod gateway;
 pub mod hashes;
 pub mod json;

@@ -184,6 +184,26 @@ def check_operator(public):
     assert set(vectors["policy_load"]) == {"action", "at", "bundle_hash", "version", "signed_by"}
 
 
+def check_evidence(public, thumbprint):
+    vectors = load("evidence.json")
+    document = vectors["document"]
+    assert set(document) == {"boot", "public_key", "evidence"} and unpadded(document["public_key"]) == public
+    boot = sha256(b"cmcp-boot-v1|" + sorted_ascii(document["boot"]))
+    challenge = {"boot": boot.hex(), "nonce": vectors["nonce"]}
+    challenge = sha256(b"cmcp-challenge-v1|" + sorted_ascii(challenge))
+    for evidence, x in [(document["evidence"], boot), (vectors["challenge_evidence"], challenge)]:
+        assert set(evidence) == {"type", "artifact", "binding", "signature"} and evidence["type"] == "software"
+        assert unpadded(evidence["binding"]) == thumbprint + x
+        assert signed(public, b"cmcp-software-evidence-v1|" + thumbprint + x, unpadded(evidence["signature"]))
+    extension = bytes.fromhex(vectors["extension_hex"])
+    # A UTF8String with a length in two bytes.
+    assert extension[:2] == b"\x0c\x82" and int.from_bytes(extension[2:4], "big") == len(extension) - 4
+    record = json.loads(extension[4:])
+    assert sorted_ascii(record) == extension[4:]
+    assert record[0] == "application/vnd.cmcp.boot-evidence+json" and record[2] == 4 and len(record) == 3
+    assert unpadded(record[1]) == sorted_ascii(document)
+
+
 def check_segment(public, vectors, claim, bundle):
     file = (HERE / "segment.bin").read_bytes()
     assert file[:16] == b"cmcp-boot-log-1\n"
@@ -220,6 +240,7 @@ check_canonical()
 vectors = check_hashes(public)
 claim, bundle = check_documents(public, vectors)
 check_operator(public)
+check_evidence(public, bytes.fromhex(vectors["key"]["thumbprint"]))
 check_segment(public, vectors, claim, bundle)
 print("all vectors hold")
 sys.exit(0)

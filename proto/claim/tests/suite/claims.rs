@@ -103,23 +103,25 @@ fn no_signature_of_one_kind_verifies_as_another() {
     // The operator's kinds by the same key: in the worst case somebody uses one key for both.
     let operator = OperatorKey::from_seed(SEED);
     let controls = Json::from([("epoch", Json::Int(1))]);
-    let signatures: [[u8; 64]; 6] = [
+    let signatures: [[u8; 64]; 7] = [
         b64u::decode_array(claim.document().get("signature").and_then(Json::as_str).unwrap()).unwrap(),
         b64u::decode_array(record.document().get("signature").and_then(Json::as_str).unwrap()).unwrap(),
         b64u::decode_array(&key().sign_bundle_digest(digest)).unwrap(),
         key().sign_batch(digest),
         b64u::decode_array(&operator.sign_policy(digest)).unwrap(),
         b64u::decode_array(&operator.sign_controls(&controls)).unwrap(),
+        b64u::decode_array(&key().sign_software_evidence(&[7; 64])).unwrap(),
     ];
     let public = key().public();
     assert_eq!(operator.public(), public);
-    let verifiers: [Verifier<'_>; 6] = [
+    let verifiers: [Verifier<'_>; 7] = [
         &|signature| public.verify_claim(&claim.document().clone().with("signature", b64u::encode(signature).into())),
         &|signature| public.verify_record(&record.document().clone().with("signature", b64u::encode(signature).into())),
         &|signature| public.verify_bundle(digest, &b64u::encode(signature)),
         &|signature| public.verify_batch(digest, signature),
         &|signature| public.verify_policy(digest, &b64u::encode(signature)),
         &|signature| public.verify_controls(&controls.clone().with("signature", b64u::encode(signature).into())),
+        &|signature| public.verify_software_evidence(&[7; 64], &b64u::encode(signature)),
     ];
     for (made_as, signature) in signatures.iter().enumerate() {
         for (read_as, verify) in verifiers.iter().enumerate() {

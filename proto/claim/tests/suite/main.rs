@@ -13,6 +13,7 @@ mod claims;
 mod common;
 mod deployed;
 mod entries;
+mod evidence;
 mod hashes;
 mod json;
 mod operator;

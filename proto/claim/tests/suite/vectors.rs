@@ -6,6 +6,7 @@ use std::process::Command;
 
 use claim::binding::{binding, boot_x, challenge_x, nonce_text, session_x};
 use claim::bootlog::{ControlRecord, batch_hash};
+use claim::evidence::{BootEvidence, Evidence, SoftwareEvidence};
 use claim::hashes::{bundle_hash, catalog_hash, drift_digest, request_payload_hash};
 use claim::json::{Json, parse};
 use claim::operator::OperatorKey;
@@ -30,6 +31,7 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
         ("bundle.json", session.bundle().sorted_ascii().into_bytes()),
         ("record.json", session.record(Some(b64u::encode(b"a caller's challenge"))).bytes().unwrap()),
         ("operator.json", pretty(&operator())),
+        ("evidence.json", pretty(&evidence(&session))),
         ("segment.bin", session.segment(10 << 10)),
     ]
 }
@@ -57,6 +59,25 @@ fn operator() -> Json {
         ("policy", Json::from([("bundle_hash", hash.prefixed().into()), ("signature", key.sign_policy(hash).into())])),
         ("controls", signed),
         ("policy_load", parse(&loaded.bytes().unwrap()).unwrap()),
+    ])
+}
+
+/// The document of a certificate, its extension, and evidence over a challenge.
+fn evidence(session: &Session) -> Json {
+    let boot = claim::binding::BootBinding {
+        tls_spki: vec![Digest::of(b"certificate (a)"), Digest::of(b"certificate (b)")],
+        ..session.boot.binding()
+    };
+    let thumbprint = key().public().thumbprint();
+    let x = boot_x(&boot).unwrap();
+    let over = |x| SoftwareEvidence::new(&key(), Digest::of(b"an enclave"), &binding(&thumbprint, &x));
+    let document = BootEvidence { boot, public_key: key().public().x(), evidence: Evidence::Software(over(x)) };
+    let nonce = *b"a caller's nonce";
+    Json::from([
+        ("document", parse(&document.bytes().unwrap()).unwrap()),
+        ("extension_hex", claim::hex::encode(&document.extension().unwrap()).into()),
+        ("nonce", b64u::encode(&nonce).into()),
+        ("challenge_evidence", claim::json::to_json(&Evidence::Software(over(challenge_x(&x, &nonce)))).unwrap()),
     ])
 }
 
