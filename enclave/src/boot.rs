@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use claim::binding::{BootBinding, boot_x};
 use claim::bootlog::{BootId, BootRecord, Isolation, PreviousBoot, RecordKind};
+use claim::evidence::BootEvidence;
 use claim::hashes::definition_hash;
-use claim::json::Json;
 use claim::key::Key;
 use claim::time::Timestamp;
 use claim::{Digest, json};
@@ -29,6 +29,7 @@ use crate::policy::Policy;
 use crate::polling::Polling;
 use crate::random;
 use crate::session::Sessions;
+use crate::tls::{self, Inbound};
 use crate::transport::Callback;
 use crate::upstream::Upstreams;
 
@@ -41,16 +42,18 @@ pub struct Boot {
     pub id: [u8; 16],
     /// The same as 32 hexadecimal digits.
     pub id_hex: String,
-    /// The boot binding: everything a verifier must approve.
-    pub binding: Json,
+    /// The boot binding, everything a verifier must approve, with evidence over it.
+    pub shown: BootEvidence,
     /// X of the boot binding.
     pub x: Digest,
     /// SHA-256 of the configuration.
     pub config_hash: Digest,
     /// What vouches for it.
     pub evidence: Evidence,
-    /// Permission for plain HTTP and callers without authentication.
+    /// Permission for callers without authentication.
     pub dev: DevMode,
+    /// How agents' connections arrive.
+    pub inbound: Inbound,
     /// Where the enclave opens its own streams.
     pub callback: Callback,
 }
@@ -73,7 +76,7 @@ struct Loaded {
 pub fn check(bundle: &BootBundle) -> Result<BootReport, BootRefusal> {
     let loaded = load(bundle)?;
     let (evidence, _) = attest(bundle, EARLIEST)?;
-    Ok(report(&loaded, &evidence, [0; 16], [0; 32]))
+    Ok(report(&loaded, &evidence, [0; 16], [0; 32], &[]))
 }
 
 /// `definition_hash` of a JSON document.
@@ -143,12 +146,14 @@ pub fn boot(
     let (evidence, dev) = attest(bundle, now)?;
     let id = random::bytes().map_err(|_| no_random())?;
     let key = Rc::new(Key::from_seed(random::bytes().map_err(|_| no_random())?));
-    let report = report(&loaded, &evidence, id, *key.public().bytes());
+    let tls_keys = tls_keys(bundle, &loaded.config)?;
+    let tls_spki = tls_keys.as_ref().map(tls::Keys::spki).unwrap_or_default();
+    let report = report(&loaded, &evidence, id, *key.public().bytes(), &tls_spki);
     let controls_hash = Digest::of(bundle.controls.as_ref().map_or(&[][..], |controls| &controls.0));
-    let record = boot_record(bundle, &loaded, &key, id, controls_hash, now);
+    let record = boot_record(bundle, &loaded, &key, id, (controls_hash, tls_spki), now);
     let binding = BootBinding {
         boot_id: record.boot_id,
-        tls_spki: Vec::new(),
+        tls_spki: record.tls_spki.clone(),
         bundle_hash: record.bundle_hash,
         catalog_hash: record.catalog_hash,
         config_hash: record.config_hash,
@@ -159,7 +164,12 @@ pub fn boot(
     };
     let internal = |_| refusal(RefusalCode::State, &Document::None, "", "a boot record that cannot be signed", "");
     let x = boot_x(&binding).map_err(internal)?;
-    let binding = json::to_json(&binding).map_err(internal)?;
+    let shown = BootEvidence {
+        boot: binding,
+        public_key: key.public().x(),
+        evidence: evidence.over(&key, &claim::binding::binding(&key.public().thumbprint(), &x)),
+    };
+    let inbound = inbound(tls_keys, &shown, &key, dev)?;
     let Loaded { config, config_hash, catalog, in_force, authority, policy, controls } = loaded;
     events.expect_tools(catalog.tools().len());
     let audit = Rc::new(Audit::new(
@@ -178,11 +188,12 @@ pub fn boot(
     let boot = Boot {
         id,
         id_hex: record.boot_id.to_string(),
-        binding,
+        shown,
         x,
         config_hash,
         evidence,
         dev,
+        inbound,
         callback: callback.clone(),
     };
     let access = Access::new(&config, &dev);
@@ -241,6 +252,26 @@ fn no_tee() -> BootRefusal {
     refusal(RefusalCode::NoTee, &Document::Config, "attestation.provider", "no TEE on this machine", expected)
 }
 
+/// TLS keys, unless dev mode does without.
+fn tls_keys(bundle: &BootBundle, config: &Config) -> Result<Option<tls::Keys>, BootRefusal> {
+    if bundle.dev && !bundle.tls {
+        return Ok(None);
+    }
+    tls::Keys::generate(config.tls.public_name.as_deref()).map(Some).map_err(|error| no_tls(&error.to_string()))
+}
+
+/// TLS with the evidence in the certificate; without keys there was the permission for dev mode.
+fn inbound(keys: Option<tls::Keys>, shown: &BootEvidence, key: &Key, dev: DevMode) -> Result<Inbound, BootRefusal> {
+    let Some(keys) = keys else { return Ok(Inbound::Plain(dev)) };
+    let extension = shown.extension().map_err(|error| no_tls(&error.to_string()))?;
+    let server = keys.serve(&key.public(), extension).map_err(|error| no_tls(&error.to_string()))?;
+    Ok(Inbound::Tls(server.into()))
+}
+
+fn no_tls(found: &str) -> BootRefusal {
+    refusal(RefusalCode::State, &Document::None, "", found, "TLS keys with certificates")
+}
+
 fn no_random() -> BootRefusal {
     refusal(RefusalCode::State, &Document::None, "", "no random bytes", "a kernel with getrandom(2)")
 }
@@ -258,7 +289,7 @@ fn boot_record(
     loaded: &Loaded,
     key: &Key,
     id: [u8; 16],
-    controls_hash: Digest,
+    (controls_hash, tls_spki): (Digest, Vec<Digest>),
     now: Timestamp,
 ) -> BootRecord {
     BootRecord {
@@ -266,7 +297,7 @@ fn boot_record(
         public_key: key.public().x(),
         isolation: Isolation::Process,
         dev: bundle.dev,
-        tls_spki: Vec::new(),
+        tls_spki,
         bundle_hash: loaded.policy.bundle_hash(),
         catalog_hash: loaded.catalog.hash(),
         config_hash: loaded.config_hash,
@@ -282,7 +313,13 @@ fn boot_record(
     }
 }
 
-fn report(loaded: &Loaded, evidence: &Evidence, boot_id: [u8; 16], public_key: [u8; 32]) -> BootReport {
+fn report(
+    loaded: &Loaded,
+    evidence: &Evidence,
+    boot_id: [u8; 16],
+    public_key: [u8; 32],
+    tls_spki: &[Digest],
+) -> BootReport {
     BootReport {
         boot_id,
         provider: evidence.provider,
@@ -300,5 +337,6 @@ fn report(loaded: &Loaded, evidence: &Evidence, boot_id: [u8; 16], public_key: [
         policy_signed_by: loaded.policy.signed_by().map(|key| *key.bytes()),
         halted: loaded.controls.halted,
         controls_epoch: loaded.in_force.as_ref().map(|in_force| in_force.controls.epoch),
+        tls_spki: tls_spki.iter().map(|key| *key.bytes()).collect(),
     }
 }

@@ -7,6 +7,7 @@ mod auth;
 mod catalog;
 mod controls;
 mod operator;
+mod tls;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -22,6 +23,7 @@ pub use self::auth::{Auth, AuthMode, Scope, Sensitivity, Token, TokenHash};
 pub use self::catalog::{Catalog, Severity};
 pub use self::controls::{KillSwitch, RateLimit, SinkPolicy};
 pub use self::operator::Operator;
+pub use self::tls::Tls;
 
 /// Evidence providers of other builds, so that the refusal can say so.
 const OTHER_PROVIDERS: [&str; 9] =
@@ -62,6 +64,9 @@ pub struct Config {
     #[serde(default = "default_listen_addr")]
     #[cfg_attr(test, schemars(with = "String"))]
     pub listen_addr: SocketAddr,
+    /// TLS towards agents.
+    #[serde(default)]
+    pub tls: Tls,
     /// What it means that a tool server says something else of its tools than was approved.
     #[serde(default)]
     pub catalog: Catalog,
@@ -310,6 +315,7 @@ impl Config {
             check_text("model.model_id", &model.model_id)?;
         }
         auth::check(&self.auth, &self.operator)?;
+        self.tls.check()?;
         self.catalog.check()?;
         self.limits.check()
     }
@@ -346,8 +352,9 @@ fn invalid(field: &str, found: &str, expected: &str) -> BootRefusal {
 }
 
 /// Keys of the sections, for whoever lost the indentation.
-const SECTIONS: [(&str, &[&str]); 11] = [
+const SECTIONS: [(&str, &[&str]); 12] = [
     ("attestation", &["provider", "enforcement_mode"]),
+    ("tls", &["public_name"]),
     ("catalog", &["drift_policy", "unanswered_list", "recheck_seconds"]),
     ("audit", &["store_path", "durability"]),
     ("claim", &["entries"]),

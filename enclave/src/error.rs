@@ -120,6 +120,8 @@ codes! {
     ArgumentsRefused = 36, "ARGUMENTS_REFUSED", 400, -32602, "arguments do not fit the tool's approved definition";
     /// The tool server's answer failed inspection and is withheld; the call has run. The audit entry says what was found.
     ResultRefused = 37, "RESULT_REFUSED", 502, -32000, "tool server's answer failed inspection (the call has run)";
+    /// The chain is not one for `tls.public_name` and this boot's key: see the message; nothing changed.
+    TlsChainRefused = 38, "TLS_CHAIN_REFUSED", 400, -32000, "certificate chain is not for this name and key";
     /// The caller did not say who it is, or with a token that is not known: `Authorization: Bearer TOKEN`, once.
     Unauthenticated = 39, "UNAUTHENTICATED", 401, -32000, "authentication required";
     /// Only the operator may do this, with the token of `operator.token_sha256`.
@@ -138,6 +140,8 @@ codes! {
     ResponseCeiling = 46, "RESPONSE_CEILING", 403, -32000, "result is too sensitive and was withheld (the call has run)";
     /// The kill switch is not enabled, or the identity is not in the state that this would change: see the message.
     KillSwitchState = 47, "KILL_SWITCH_STATE", 409, -32000, "kill switch cannot do this now";
+    /// There is no inbound TLS (dev mode without `--tls`), or no `tls.public_name` in the configuration.
+    TlsState = 48, "TLS_STATE", 409, -32000, "this gateway has no certificate for a public name";
 }
 
 impl Code {

@@ -1,6 +1,6 @@
 //! The measured part of the gateway: it decides every tool call, forwards it, records it and signs what was recorded.
 //!
-//! A call passes through one room after the other: [`serve`] (streams, HTTP), [`mcp`] (JSON-RPC, receipts), [`policy`]
+//! A call passes through one room after the other: [`serve`] (streams, [`tls`], HTTP), [`mcp`] (JSON-RPC, receipts), [`policy`]
 //! (Cedar), [`inspect`] (arguments, results), [`upstream`] (tool servers), [`audit`] (boot log), [`claims`] (claim, trust record), [`evidence`] (TEE).
 //! What the host sends is data from a stranger until it has been parsed; see `README.md` beside this crate.
 //!
@@ -31,6 +31,7 @@ pub mod reload;
 pub mod reset;
 pub mod serve;
 pub mod session;
+pub mod tls;
 pub mod transport;
 pub mod trip;
 pub mod upstream;

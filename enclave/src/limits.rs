@@ -12,6 +12,10 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 pub const CONNECT_ATTEMPTS: u32 = 1000;
 /// Pause between them.
 pub const CONNECT_PAUSE: Duration = Duration::from_millis(2);
+/// How long a TLS handshake may take: a few round trips.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A chain of certificates in PEM.
+pub const MAX_CHAIN_BYTES: usize = 64 << 10;
 /// Head of one HTTP message. Agents that send more are answered 431.
 pub const MAX_HEAD_BYTES: usize = 64 << 10;
 /// Header fields of a tool server's answer: servers behind proxies send about thirty.

@@ -43,6 +43,20 @@ impl Finding {
     }
 }
 
+/// What the host asks of an enclave beside the documents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mode {
+    /// To do without hardware.
+    pub dev: bool,
+    /// To speak TLS with agents all the same.
+    pub tls: bool,
+}
+
+impl Mode {
+    /// Dev mode, for questions and checks.
+    pub const DEV: Self = Self { dev: true, tls: false };
+}
+
 /// Where the documents are from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -146,15 +160,16 @@ impl Documents {
     }
 
     /// The bundle for the wire.
-    pub fn bundle(&self, dev: bool, wall_unix_ms: u64, store_head: Option<StoreHead>) -> BootBundle {
+    pub fn bundle(&self, mode: Mode, wall_unix_ms: u64, store_head: Option<StoreHead>) -> BootBundle {
         BootBundle {
             config: Blob(self.config_json.clone()),
             policy: self.policy_files.clone(),
             catalog: Blob(self.catalog_json.clone()),
             controls: self.controls_json.clone().map(Blob),
             wall_unix_ms,
-            dev,
+            dev: mode.dev,
             store_head,
+            tls: mode.tls,
         }
     }
 
@@ -279,8 +294,8 @@ mod tests {
     fn files_and_quickstart_give_the_same_documents() {
         let folder = folder();
         let files = load(&folder).unwrap();
-        let mut bundle = files.bundle(true, 7, None);
-        let mut quickstart = Documents::quickstart().unwrap().bundle(true, 7, None);
+        let mut bundle = files.bundle(Mode::DEV, 7, None);
+        let mut quickstart = Documents::quickstart().unwrap().bundle(Mode::DEV, 7, None);
         bundle.policy.sort_by(|a, b| a.path.0.cmp(&b.path.0));
         quickstart.policy.sort_by(|a, b| a.path.0.cmp(&b.path.0));
         assert_eq!(bundle, quickstart);

@@ -4,6 +4,7 @@ use std::env;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use base64ct::{Base64, Encoding};
 use serde_json::{Map, Value, json};
 use wire::BootReport;
 
@@ -24,18 +25,27 @@ pub fn first_steps(address: SocketAddr, documents: &Documents, report: &BootRepo
     } else {
         ("", "")
     };
+    let (scheme, pinned) = address_of(report);
     format!(
         "\nTry it, from another terminal{with_token}:\n\
-         \n  curl -s http://{address}/mcp{token} -H 'Content-Type: application/json' \\\
+         \n  curl -s{pinned} {scheme}://{address}/mcp{token} -H 'Content-Type: application/json' \\\
          \n    -d '{body}'\n\
          \nThe session's claim, and its check:\n\
-         \n  curl -s http://{address}/session/{SESSION}/claim{token} -o claim.json\
+         \n  curl -s{pinned} {scheme}://{address}/session/{SESSION}/claim{token} -o claim.json\
          \n  {verify} claim.json \\\
          \n    --policy-hash {bundle} \\\
          \n    --catalog-hash {catalog}\n\
          \nRecords are stored in {store}; an interrupt stops the gateway in order.\n",
         verify = verify.display(),
     )
+}
+
+/// The scheme, and how curl knows the enclave's own key: no CA vouches for it.
+fn address_of(report: &BootReport) -> (&'static str, String) {
+    match report.tls_spki.first() {
+        None => ("http", String::new()),
+        Some(spki) => ("https", format!(" -k --pinnedpubkey sha256//{}", Base64::encode_string(spki))),
+    }
 }
 
 fn list_request() -> String {

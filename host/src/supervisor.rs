@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use wire::{BootReport, ControlEvent, Counters, PolicyFile};
 
 use crate::control::ControlError;
-use crate::documents::{Documents, Finding};
+use crate::documents::{Documents, Finding, Mode};
 use crate::enclave::{Enclave, StartError};
 use crate::events::Log;
 use crate::gateway::{Callbacks, Gateway};
@@ -60,8 +60,8 @@ pub struct Supervisor {
     pub store: Arc<Store<Folder>>,
     /// The enclave's program.
     pub program: PathBuf,
-    /// Whether to ask for dev mode.
-    pub dev: bool,
+    /// What to ask of the enclave.
+    pub mode: Mode,
     /// Tool servers that are processes.
     pub processes: Arc<Processes>,
     /// What happens, in numbers.
@@ -177,7 +177,7 @@ impl Supervisor {
     }
 
     async fn boot(&self, running: &mut Running) -> Result<BootReport, SuperviseError> {
-        let bundle = self.documents.bundle(self.dev, unix_ms(), self.store.head()?);
+        let bundle = self.documents.bundle(self.mode, unix_ms(), self.store.head()?);
         match running.enclave.control.boot(bundle).await {
             Ok(report) => Ok(report),
             Err(ControlError::Refused(refusal)) => {

@@ -1,6 +1,7 @@
 //! A running `host --dev-enclave`, in a folder of its own.
 
 use std::fs::File;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -12,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::http::{Connection, Message};
 use crate::setup::{Setup, call_params, rpc, token};
+use crate::tls::{self, Trust};
 use crate::{bin, proc, wait_for};
 
 /// How long a start, a restart or a stop may take.
@@ -24,6 +26,7 @@ pub struct Gateway {
     /// Where agents connect.
     pub address: SocketAddr,
     metrics: Option<SocketAddr>,
+    tls: bool,
 }
 
 impl Gateway {
@@ -32,6 +35,16 @@ impl Gateway {
         let folder = tempfile::tempdir().expect("a temporary folder");
         setup.write(folder.path());
         Self::start_in(folder)
+    }
+
+    /// Starts a gateway that speaks TLS with agents.
+    pub fn start_tls(setup: &Setup) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        setup.write(folder.path());
+        let mut gateway = Self::spawn_with(folder, &[], &["--config", "cmcp-config.yaml", "--tls"]);
+        gateway.tls = true;
+        gateway.wait_ready();
+        gateway
     }
 
     /// Starts a gateway that shows its metrics.
@@ -100,7 +113,7 @@ impl Gateway {
             .stderr(log)
             .spawn()
             .expect("the host starts");
-        Self { host: child, folder, address, metrics: None }
+        Self { host: child, folder, address, metrics: None, tls: false }
     }
 
     /// Where it shows its metrics.
@@ -114,12 +127,19 @@ impl Gateway {
     }
 
     fn get_once(&self, path: &str) -> Option<Message> {
-        Connection::open(self.address).ok()?.request("GET", path, &[], b"").ok()
+        self.open().ok()?.request("GET", path, &[], b"").ok()
     }
 
-    /// A new connection.
+    /// A new connection; with TLS to whoever answers.
     pub fn connect(&self) -> Connection {
-        Connection::open(self.address).expect("the gateway accepts")
+        self.open().expect("the gateway accepts")
+    }
+
+    fn open(&self) -> io::Result<Connection> {
+        if self.tls {
+            return Ok(tls::connect(self.address, None, &Trust::Anybody)?.connection);
+        }
+        Connection::open(self.address)
     }
 
     /// `GET` on a connection of its own.

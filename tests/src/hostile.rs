@@ -179,10 +179,15 @@ impl HostileHost {
 
     /// An agent's connection.
     pub fn connect(&self) -> Connection {
+        Connection::over(self.inbound())
+    }
+
+    /// The stream of an agent's connection, on which nothing was said yet.
+    pub fn inbound(&self) -> UnixStream {
         let mut stream = self.raw();
         write(&mut stream, &HostOpen::Inbound).expect("the enclave reads");
         assert_eq!(read::<OpenAnswer>(&mut stream).expect("an answer"), OpenAnswer::Ready);
-        Connection::over(stream)
+        stream
     }
 
     /// A connection that has said nothing yet.
@@ -244,6 +249,7 @@ pub fn bundle(setup: &Setup) -> BootBundle {
         wall_unix_ms: wall_unix_ms(),
         dev: true,
         store_head: None,
+        tls: false,
     }
 }
 

@@ -13,6 +13,7 @@ pub mod proc;
 pub mod setup;
 pub mod stdio;
 pub mod store;
+pub mod tls;
 pub mod upstream;
 
 use std::time::{Duration, Instant};

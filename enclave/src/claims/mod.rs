@@ -11,12 +11,13 @@ use claim::binding::{binding, challenge_x, nonce_text};
 use claim::bootlog::RecordKind;
 use claim::entry::EntryType;
 use claim::gateway::SignedClaim;
-use claim::json::Json;
+use claim::json::{Json, to_json};
 use claim::record::TrustRecord;
 use tokio::task::spawn_local;
 
 pub use self::export::export;
 use self::facts::Snapshot;
+use crate::boot::Boot;
 use crate::error::Code;
 use crate::gateway::{Gateway, event};
 use crate::limits;
@@ -128,24 +129,27 @@ pub async fn trust_record(gateway: &Gateway, found: &Find, nonce: Option<&str>) 
 }
 
 /// Evidence of this boot, bound to the caller's challenge. `nonce` has passed [`check_nonce`].
-pub fn attestation(gateway: &Gateway, nonce: &str) -> String {
+pub fn attestation(gateway: &Gateway, nonce: &str) -> Result<String, Code> {
     let challenge = challenge_x(&gateway.boot.x, &b64u::decode(nonce).unwrap_or_default());
+    let challenge = binding(&gateway.key.public().thumbprint(), &challenge);
     let text = |text: &str| Json::String(text.to_owned());
-    let evidence = &gateway.boot.evidence;
-    Json::from([
+    let Boot { evidence, shown, .. } = &gateway.boot;
+    let answer = Json::from([
         ("platform", text(evidence.platform.as_str())),
         ("measurement", text(&evidence.measurement.to_string())),
         ("firmware_version", evidence.firmware_version.as_deref().map_or(Json::Null, text)),
         ("generated_at", text(&evidence.generated_at.to_string())),
         ("hardware_evidence", Json::Null),
         ("note", text("software only: nothing but this process vouches for these values")),
-        ("boot", gateway.boot.binding.clone()),
+        ("boot", to_json(&shown.boot).map_err(|_| Code::Internal)?),
+        ("boot_evidence", to_json(&shown.evidence).map_err(|_| Code::Internal)?),
+        ("challenge_evidence", to_json(&evidence.over(&gateway.key, &challenge)).map_err(|_| Code::Internal)?),
         ("boot_x", text(&gateway.boot.x.hex())),
         ("public_key", text(&gateway.key.public().x())),
         ("nonce", text(nonce)),
-        ("binding", text(&nonce_text(&binding(&gateway.key.public().thumbprint(), &challenge)))),
-    ])
-    .sorted_ascii()
+        ("binding", text(&nonce_text(&challenge))),
+    ]);
+    Ok(answer.sorted_ascii())
 }
 
 /// A challenge is 16 to 64 bytes in canonical base64url without padding.

@@ -4,6 +4,8 @@
 pub mod software;
 
 use claim::Digest;
+use claim::evidence::SoftwareEvidence;
+use claim::key::Key;
 use claim::profile::{Platform, TaggedDigest};
 use claim::time::Timestamp;
 use wire::Provider;
@@ -23,6 +25,17 @@ pub struct Evidence {
     pub artifact: Digest,
     /// When it was made.
     pub generated_at: Timestamp,
+}
+
+impl Evidence {
+    /// Evidence over a binding, made now.
+    pub fn over(&self, key: &Key, binding: &[u8; 64]) -> claim::evidence::Evidence {
+        match self.provider {
+            Provider::SoftwareOnly => {
+                claim::evidence::Evidence::Software(SoftwareEvidence::new(key, self.artifact, binding))
+            }
+        }
+    }
 }
 
 /// Permission for everything that only dev mode may do: plain HTTP, no authentication, the zero measurement. Only the

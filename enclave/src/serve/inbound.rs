@@ -1,4 +1,4 @@
-//! An agent's connection: HTTP/1.1 with keep-alive over the relayed stream.
+//! An agent's connection: HTTP/1.1 with keep-alive over TLS over the relayed stream.
 
 use std::cell::OnceCell;
 use std::convert::Infallible;
@@ -20,6 +20,7 @@ use crate::http::Body;
 use crate::limits;
 use crate::mcp;
 use crate::mcp::outbox::{self, Outbox};
+use crate::tls::Inbound;
 use crate::transport::BoxStream;
 
 /// What belongs to a connection: the session of a caller that names none.
@@ -31,6 +32,18 @@ pub(super) struct Connection {
 
 /// Serves requests until the peer closes or breaks the protocol.
 pub(super) async fn serve(gateway: Rc<Gateway>, stream: BoxStream) {
+    let stream = match &gateway.boot.inbound {
+        Inbound::Plain(_) => stream,
+        // What is no TLS 1.3 gets TLS's own alert, and nothing is served.
+        Inbound::Tls(server) => match server.accept(stream).await {
+            Ok(stream) => stream,
+            Err(_) => return,
+        },
+    };
+    http(gateway, stream).await;
+}
+
+async fn http(gateway: Rc<Gateway>, stream: BoxStream) {
     let limits = &gateway.config.limits;
     let connection = Rc::new(Connection::default());
     let mut server = http1::Builder::new();

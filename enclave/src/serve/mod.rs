@@ -3,6 +3,7 @@
 mod inbound;
 mod kill_switch;
 mod private;
+mod public_name;
 mod routes;
 
 use std::cell::{Cell, OnceCell};

@@ -11,6 +11,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use super::inbound::Connection;
 use super::kill_switch::{self, Turn};
 use super::private::{self, Answer, Asking, Refused};
+use super::public_name::{self, Step};
 use crate::claims;
 use crate::error::Code;
 use crate::gateway::Gateway;
@@ -36,6 +37,8 @@ pub const ENDPOINTS: &[(&str, &str, &str)] = &[
     ("GET", "/audit/export?session_id=", "the session's signed audit bundle"),
     ("POST", "/kill-switch/trip", "for the operator: refuse all calls of an identity"),
     ("POST", "/kill-switch/unblock", "for the operator: decide them again"),
+    ("GET", "/tls/csr", "for the operator: request for a certificate of tls.public_name, PKCS #10 in PEM"),
+    ("PUT", "/tls/chain", "for the operator: the chain that a CA issued for it, PEM"),
     ("GET", "/attestation?nonce=", "evidence of this boot, bound to the caller's challenge"),
 ];
 
@@ -67,6 +70,10 @@ pub(super) async fn serve(
         Route::Health => Ok(http::json(StatusCode::OK, r#"{"status":"ok"}"#)),
         Route::Ready => ready(&gateway),
         Route::Attestation => attestation(&gateway, &query),
+        Route::PublicName(step) => match gateway.access.operator(request.headers()) {
+            Ok(()) => Box::pin(public_name::serve(&gateway, step, request)).await,
+            Err(denied) => return turn_away(denied),
+        },
         Route::KillSwitch(turn) => match gateway.access.operator(request.headers()) {
             Ok(()) => Box::pin(kill_switch::turn(&gateway, turn, request)).await,
             Err(denied) => return turn_away(denied),
@@ -84,6 +91,7 @@ enum Route<'a> {
     Ready,
     Attestation,
     KillSwitch(Turn),
+    PublicName(Step),
     Private(private::Route<'a>),
 }
 
@@ -95,6 +103,8 @@ fn route(path: &str) -> Option<(Method, Route<'_>)> {
         ["attestation"] => (Method::GET, Route::Attestation),
         ["kill-switch", "trip"] => (Method::POST, Route::KillSwitch(Turn::Trip)),
         ["kill-switch", "unblock"] => (Method::POST, Route::KillSwitch(Turn::Unblock)),
+        ["tls", "csr"] => (Method::GET, Route::PublicName(Step::Request)),
+        ["tls", "chain"] => (Method::PUT, Route::PublicName(Step::Chain)),
         private => {
             let (method, private) = private::route(private)?;
             (method, Route::Private(private))
@@ -119,7 +129,7 @@ fn attestation(gateway: &Gateway, query: &str) -> Answer {
     let nonce = parameter(query, "nonce")
         .ok_or_else(|| Refused::saying(Code::InvalidQuery, "nonce is missing: 16 to 64 bytes in base64url"))?;
     claims::check_nonce(nonce).map_err(|text| Refused::saying(Code::InvalidQuery, text))?;
-    Ok(http::json(StatusCode::OK, claims::attestation(gateway, nonce)))
+    Ok(http::json(StatusCode::OK, claims::attestation(gateway, nonce)?))
 }
 
 /// Value of a query parameter. Ids and nonces need no percent-encoding, so none is undone.

@@ -9,7 +9,7 @@ use wire::BootReport;
 
 use super::Outcome;
 use crate::control::ControlError;
-use crate::documents::{Documents, Finding};
+use crate::documents::{Documents, Finding, Mode};
 use crate::enclave::{self, Enclave};
 use crate::events::{all_warnings, enforcement, provider};
 use crate::report::{sha256, unix_ms};
@@ -59,7 +59,7 @@ impl Check {
             Err(finding) => return Ok(Err(finding)),
         };
         let mut enclave = Enclave::start(&enclave::sibling()?).await?;
-        match enclave.control.check(documents.bundle(true, unix_ms(), None)).await {
+        match enclave.control.check(documents.bundle(Mode::DEV, unix_ms(), None)).await {
             Ok(report) => {
                 let warnings = all_warnings(&report, &documents);
                 Ok(Ok((report, warnings)))

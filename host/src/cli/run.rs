@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, lookup_host};
 
 use super::Outcome;
 use crate::demo::DemoServer;
-use crate::documents::{Documents, Origin};
+use crate::documents::{Documents, Mode, Origin};
 use crate::enclave;
 use crate::metrics::{Metrics, server};
 use crate::processes::Processes;
@@ -27,6 +27,9 @@ pub(super) struct Run {
     /// Run the enclave as a child process without hardware; its claims say so
     #[arg(long, env = "CMCP_DEV_MODE", value_parser = switch, hide_env_values = true)]
     dev_enclave: bool,
+    /// With --dev-enclave: speak TLS with agents, as outside dev mode, instead of plain HTTP
+    #[arg(long, requires = "dev_enclave")]
+    tls: bool,
     /// Configuration file [default: the built-in quickstart with its tool server on 127.0.0.1:9001]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -56,8 +59,8 @@ impl Run {
         let documents = self.config.as_deref().map_or_else(Documents::quickstart, Documents::load)?;
         raise_file_limit();
         let listen = self.listen.as_ref().unwrap_or(&documents.settings.listen);
-        let exposed = "with --dev-enclave the gateway speaks plain HTTP without authentication, so whoever reaches it can \
-                       call every tool";
+        let exposed = "with --dev-enclave no hardware keeps the gateway apart from this machine, and without a configuration \
+                       that says otherwise whoever reaches it can call every tool";
         let listener = self.bind(listen, exposed).await?;
         let metrics = self.show_metrics(&documents, reporter).await?;
         let store = open_store(&documents, reporter)?;
@@ -65,9 +68,9 @@ impl Run {
             start_demo_server().await?;
         }
         let program = enclave::sibling()?;
-        let dev = self.dev_enclave;
+        let mode = Mode { dev: self.dev_enclave, tls: self.tls };
         let processes = Arc::new(Processes::new(documents.catalog.clone(), &documents.folder(), reporter));
-        let supervisor = Supervisor { documents, listener, store, program, dev, processes, metrics, reporter };
+        let supervisor = Supervisor { documents, listener, store, program, mode, processes, metrics, reporter };
         Ok(supervisor.run().await?)
     }
 

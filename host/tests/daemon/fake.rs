@@ -89,6 +89,7 @@ fn report() -> BootReport {
         policy_signed_by: None,
         controls_epoch: None,
         halted: false,
+        tls_spki: Vec::new(),
     }
 }
 

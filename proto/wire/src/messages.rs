@@ -209,6 +209,8 @@ pub struct BootBundle {
     pub dev: bool,
     /// The last batch that the host holds of an earlier boot; believed for nothing, recorded as the first `prev`.
     pub store_head: Option<StoreHead>,
+    /// In dev mode, whether agents speak TLS; otherwise they always do.
+    pub tls: bool,
 }
 
 /// One file of a policy bundle.
@@ -327,6 +329,8 @@ pub struct BootReport {
     pub controls_epoch: Option<u64>,
     /// Whether every call is refused, because the kill switch is enabled and has no controls.
     pub halted: bool,
+    /// SHA-256 of the SubjectPublicKeyInfo of each TLS key that agents meet; none without TLS.
+    pub tls_spki: Vec<[u8; 32]>,
 }
 
 /// A policy bundle that was reloaded, as the enclave measured it.

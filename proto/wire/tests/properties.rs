@@ -54,8 +54,8 @@ fn bundle() -> impl Strategy<Value = BootBundle> {
     let file = (text(), blob()).prop_map(|(path, bytes)| PolicyFile { path, bytes });
     let head = any::<([u8; 16], u64, [u8; 32])>().prop_map(|(boot_id, batch, hash)| StoreHead { boot_id, batch, hash });
     let parts =
-        (blob(), vec(file, 0..4), blob(), prop::option::of(blob()), any::<(u64, bool)>(), prop::option::of(head));
-    parts.prop_map(|(config, policy, catalog, controls, (wall_unix_ms, dev), store_head)| BootBundle {
+        (blob(), vec(file, 0..4), blob(), prop::option::of(blob()), any::<(u64, bool, bool)>(), prop::option::of(head));
+    parts.prop_map(|(config, policy, catalog, controls, (wall_unix_ms, dev, tls), store_head)| BootBundle {
         config,
         policy,
         catalog,
@@ -63,6 +63,7 @@ fn bundle() -> impl Strategy<Value = BootBundle> {
         wall_unix_ms,
         dev,
         store_head,
+        tls,
     })
 }
 
@@ -96,6 +97,7 @@ fn report() -> impl Strategy<Value = BootReport> {
             policy_signed_by: controls_epoch.map(|_| bundle_hash),
             controls_epoch,
             halted: controls_epoch.is_none(),
+            tls_spki: controls_epoch.map(|_| public_key).into_iter().collect(),
         },
     )
 }

@@ -103,6 +103,7 @@ fn requests(vectors: &mut Vectors<'_>) {
         wall_unix_ms: 1_780_617_600_000,
         dev: true,
         store_head: Some(StoreHead { boot_id: [0xb0; 16], batch: 300, hash: [0xaa; 32] }),
+        tls: true,
         ..minimal.clone()
     };
     check(vectors, "ControlRequest::Boot", &ControlRequest::Boot(full));
@@ -136,6 +137,7 @@ fn report(enforcement: Enforcement) -> BootReport {
         policy_signed_by: None,
         controls_epoch: None,
         halted: false,
+        tls_spki: Vec::new(),
     }
 }
 
@@ -148,6 +150,7 @@ fn events(vectors: &mut Vectors<'_>) {
         policy_signed_by: Some([6; 32]),
         controls_epoch: Some(300),
         halted: true,
+        tls_spki: vec![[7; 32]],
         ..report(Enforcement::Enforcing)
     };
     check(vectors, "ControlEvent::Checked", &ControlEvent::Checked(warned));

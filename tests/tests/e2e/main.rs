@@ -35,6 +35,7 @@ mod sessions;
 mod shapes;
 mod stdio;
 mod tamper;
+mod tls;
 
 use std::time::Duration;
 

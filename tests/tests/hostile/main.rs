@@ -6,6 +6,7 @@ mod frames;
 mod operator;
 mod records;
 mod spawns;
+mod tls;
 mod totals;
 
 use serde_json::Value;

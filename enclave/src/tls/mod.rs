@@ -1,0 +1,185 @@
+//! TLS 1.3 towards agents. It ends here: the host relays ciphertext.
+//!
+//! There are up to two keys, made at boot and named in the boot binding. The certificate of the first is the enclave's own and
+//! carries the evidence of this boot (RFC 9999), for clients that verify it. The second is for `tls.public_name`: its request for a
+//! certificate goes out, the chain that a CA issued comes in, and clients that know CAs and nothing of evidence connect.
+//! Those trust the CA, and the operator not to have another certificate issued for the name.
+
+mod certificate;
+mod chain;
+
+use std::io;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use claim::Digest;
+use claim::key::PublicKey;
+use claim::time::Timestamp;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::{CertifiedKey, SigningKey};
+use rustls::{ServerConfig, version};
+use thiserror::Error;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use self::certificate::TlsKey;
+use crate::evidence::DevMode;
+use crate::limits;
+use crate::transport::BoxStream;
+
+pub use self::chain::ChainError;
+
+/// The application protocol (ALPN) that is spoken over TLS on either side.
+pub const HTTP: &[u8] = b"http/1.1";
+
+/// The cryptography of TLS on either side: TLS 1.3, the hybrid key exchange with ML-KEM first.
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+/// Why there is no TLS.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// No key, or no certificate for it.
+    #[error("a certificate cannot be made: {0}")]
+    Certificate(#[from] rcgen::Error),
+    /// The key or its certificate does not work.
+    #[error("TLS cannot be set up: {0}")]
+    Setup(#[from] rustls::Error),
+}
+
+/// How agents' connections arrive.
+pub enum Inbound {
+    /// As they are. The host reads and may alter them, so only dev mode can make this.
+    Plain(DevMode),
+    /// In TLS.
+    Tls(Box<Server>),
+}
+
+impl Inbound {
+    /// The server, if there is TLS.
+    pub fn server(&self) -> Option<&Server> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(server) => Some(server),
+        }
+    }
+}
+
+/// The keys of one boot, before there is evidence of them.
+pub struct Keys {
+    own: TlsKey,
+    public: Option<(String, TlsKey)>,
+}
+
+impl Keys {
+    /// New keys; a second one if there is a public name.
+    ///
+    /// # Errors
+    /// The system gives no random bytes.
+    pub fn generate(public_name: Option<&str>) -> Result<Self, TlsError> {
+        let public = public_name.map(|name| Ok::<_, rcgen::Error>((name.to_owned(), TlsKey::generate()?)));
+        Ok(Self { own: TlsKey::generate()?, public: public.transpose()? })
+    }
+
+    /// SHA-256 of each key's SubjectPublicKeyInfo: `tls_spki` of the boot binding.
+    pub fn spki(&self) -> Vec<Digest> {
+        let public = self.public.as_ref().map(|(_, key)| key);
+        std::iter::once(&self.own).chain(public).map(|key| Digest::of(key.spki())).collect()
+    }
+
+    /// Serves them: the first in a certificate with this extension, which names the key of this boot.
+    ///
+    /// # Errors
+    /// See [`TlsError`].
+    pub fn serve(self, key: &PublicKey, extension: Vec<u8>) -> Result<Server, TlsError> {
+        let certificate = self.own.self_signed(key, extension)?;
+        let provider = provider();
+        let own = CertifiedKey::new(vec![certificate], signer(&provider, &self.own)?);
+        let public = self.public.map(|(name, key)| {
+            let signer = signer(&provider, &key)?;
+            Ok::<_, TlsError>(Public { name, key, signer, served: RwLock::default() })
+        });
+        let certificates = Arc::new(Certificates { own: Arc::new(own), public: public.transpose()? });
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&version::TLS13])?
+            .with_no_client_auth()
+            .with_cert_resolver(certificates.clone());
+        config.alpn_protocols = vec![HTTP.to_vec()];
+        // A resumed connection would show no certificate, and early data can be played twice.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        config.max_early_data_size = 0;
+        Ok(Server { acceptor: TlsAcceptor::from(Arc::new(config)), certificates })
+    }
+}
+
+fn signer(provider: &CryptoProvider, key: &TlsKey) -> Result<Arc<dyn SigningKey>, TlsError> {
+    let pkcs8 = PrivatePkcs8KeyDer::from(key.pkcs8());
+    Ok(provider.key_provider.load_private_key(PrivateKeyDer::Pkcs8(pkcs8))?)
+}
+
+/// Answers agents' handshakes.
+pub struct Server {
+    acceptor: TlsAcceptor,
+    certificates: Arc<Certificates>,
+}
+
+impl Server {
+    /// The agent's plain stream, after the handshake.
+    ///
+    /// # Errors
+    /// The peer's, or that it took too long.
+    pub async fn accept(&self, stream: BoxStream) -> io::Result<BoxStream> {
+        let accepted = timeout(limits::HANDSHAKE_TIMEOUT, self.acceptor.accept(stream)).await;
+        Ok(Box::new(accepted.map_err(io::Error::from)??))
+    }
+
+    /// The public name's request for a certificate: PKCS #10 in PEM.
+    ///
+    /// # Errors
+    /// [`ChainError::NoName`] without a public name.
+    pub fn request(&self) -> Result<String, ChainError> {
+        let public = self.certificates.public.as_ref().ok_or(ChainError::NoName)?;
+        public.key.request(&public.name).map_err(|error| ChainError::Request(error.to_string()))
+    }
+
+    /// Serves a chain in PEM, leaf first, to clients that ask for the public name, from now on.
+    ///
+    /// # Errors
+    /// Why it is not one for that name and key; then nothing changes.
+    pub fn install(&self, pem: &[u8], now: Timestamp) -> Result<(), ChainError> {
+        let public = self.certificates.public.as_ref().ok_or(ChainError::NoName)?;
+        let chain = chain::read(pem, &public.name, public.key.spki(), now)?;
+        let served = Arc::new(CertifiedKey::new(chain, public.signer.clone()));
+        *public.served.write().unwrap_or_else(PoisonError::into_inner) = Some(served);
+        Ok(())
+    }
+}
+
+/// Which certificate a client is shown.
+#[derive(Debug)]
+struct Certificates {
+    own: Arc<CertifiedKey>,
+    public: Option<Public>,
+}
+
+/// The public name, and the chain for it once it is there. rustls wants this shared between threads; there is one.
+#[derive(Debug)]
+struct Public {
+    name: String,
+    key: TlsKey,
+    signer: Arc<dyn SigningKey>,
+    served: RwLock<Option<Arc<CertifiedKey>>>,
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let wanted = hello.server_name();
+        let public =
+            self.public.as_ref().filter(|public| wanted.is_some_and(|name| public.name.eq_ignore_ascii_case(name)));
+        let served = public.and_then(|public| public.served.read().unwrap_or_else(PoisonError::into_inner).clone());
+        Some(served.unwrap_or_else(|| self.own.clone()))
+    }
+}

@@ -1,0 +1,199 @@
+//! TLS clients of agents and tests: whom they trust, and whom they met.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData,
+    SignatureAlgorithm,
+};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme, StreamOwned};
+
+use crate::http::{Connection, READ_TIMEOUT};
+
+/// Whom a client believes.
+#[derive(Clone, Debug)]
+pub enum Trust {
+    /// Whoever answers.
+    Anybody,
+    /// Holders of certificates of this CA.
+    Ca(CertificateDer<'static>),
+}
+
+/// A connection, and the certificate that the server showed.
+pub struct Met {
+    /// HTTP over it.
+    pub connection: Connection,
+    /// The server's certificate in DER.
+    pub leaf: Vec<u8>,
+}
+
+/// Connects over TCP and shakes hands; `name` is the name that is asked for (SNI) and expected, or none.
+pub fn connect(address: SocketAddr, name: Option<&str>, trust: &Trust) -> io::Result<Met> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(READ_TIMEOUT))?;
+    over(stream, name, trust)
+}
+
+/// Shakes hands over any stream.
+pub fn over(mut stream: impl Read + Write + Send + 'static, name: Option<&str>, trust: &Trust) -> io::Result<Met> {
+    let mut session = client(name, trust);
+    while session.is_handshaking() {
+        session.complete_io(&mut stream)?;
+    }
+    let leaf = session.peer_certificates().and_then(|chain| chain.first()).expect("a certificate").to_vec();
+    Ok(Met { connection: Connection::over(StreamOwned::new(session, stream)), leaf })
+}
+
+/// A client that has not spoken yet. An address in place of a name is not sent.
+pub fn client(name: Option<&str>, trust: &Trust) -> ClientConnection {
+    let name = name.map_or_else(
+        || ServerName::from(std::net::IpAddr::from(Ipv4Addr::LOCALHOST)),
+        |name| ServerName::try_from(name.to_owned()).expect("a name"),
+    );
+    ClientConnection::new(config(trust), name).expect("a client")
+}
+
+/// TLS 1.3 with this trust.
+pub fn config(trust: &Trust) -> Arc<ClientConfig> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .expect("versions");
+    let config = match trust {
+        Trust::Anybody => {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider))).with_no_client_auth()
+        }
+        Trust::Ca(root) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(root.clone()).expect("a root");
+            builder.with_root_certificates(roots).with_no_client_auth()
+        }
+    };
+    Arc::new(config)
+}
+
+/// Asks that the server has the key of its certificate, and nothing of the certificate.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("TLS 1.2".to_owned()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// A CA of its own.
+pub struct Ca {
+    issuer: Issuer<'static, KeyPair>,
+    /// Its certificate.
+    pub root: CertificateDer<'static>,
+}
+
+impl Default for Ca {
+    fn default() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let root = params.self_signed(&key).expect("a root").der().clone();
+        Self { issuer: Issuer::new(params, key), root }
+    }
+}
+
+impl Ca {
+    /// A certificate for these names and the key of a request (PEM), after a change: leaf and root in PEM.
+    pub fn sign(&self, request: &str, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> String {
+        let leaf = params(names, change).signed_by(&Requested::of(request), &self.issuer).expect("a certificate");
+        [leaf.der(), &self.root].map(pem).concat()
+    }
+
+    /// A key and a certificate for these names, after a change.
+    pub fn issue(
+        &self,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> (KeyPair, CertificateDer<'static>) {
+        let key = KeyPair::generate().expect("a key");
+        let leaf = params(names, change).signed_by(&key, &self.issuer).expect("a certificate");
+        (key, leaf.der().clone())
+    }
+}
+
+fn params(names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> CertificateParams {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names).expect("names");
+    change(&mut params);
+    params
+}
+
+/// The P-256 point that a request is for.
+struct Requested(Vec<u8>);
+
+impl Requested {
+    fn of(request: &str) -> Self {
+        let der = CertificateSigningRequestDer::from_pem_slice(request.as_bytes()).expect("a request");
+        let start =
+            der.windows(P256_SPKI.len()).position(|bytes| bytes == P256_SPKI).expect("a P-256 key") + P256_SPKI.len();
+        Self(der[start..start + 65].to_vec())
+    }
+}
+
+impl PublicKeyData for Requested {
+    fn der_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &PKCS_ECDSA_P256_SHA256
+    }
+}
+
+/// SubjectPublicKeyInfo of P-256 up to the point (RFC 5480).
+const P256_SPKI: &[u8] =
+    b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00";
+
+/// A certificate in PEM.
+pub fn pem(certificate: &CertificateDer<'_>) -> String {
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", base64(certificate))
+}
+
+/// Standard base64.
+pub fn base64(bytes: &[u8]) -> String {
+    use base64ct::{Base64, Encoding};
+    Base64::encode_string(bytes)
+}
