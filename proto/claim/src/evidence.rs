@@ -29,7 +29,6 @@ const UTF8_STRING: u8 = 0x0c;
 /// Evidence over one binding, by the name of its type.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
-#[non_exhaustive]
 pub enum Evidence {
     /// No hardware.
     Software(SoftwareEvidence),

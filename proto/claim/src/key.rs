@@ -9,6 +9,7 @@
 //! | software evidence ([`crate::evidence`]) | `cmcp-software-evidence-v1|` + the 64 bytes of a binding |
 //! | policy bundle (operators sign, enclaves verify: [`crate::operator`]) | `cmcp-policy-bundle-v1|` + `sha256:` + hex |
 //! | controls (operators sign, enclaves verify) | `cmcp-controls-v1|` + SA(controls without `signature`) |
+//! | order to take a secret (operators sign, enclaves verify) | `cmcp-provision-v1|` + SA(order) |
 //!
 //! No message of one kind can be one of another: a claim starts with `{"cmcp_version"` or `{"gateway"`, a record with
 //! `{"appraisal"`, a bundle's digest has 32 bytes, and the rest start with their own label.

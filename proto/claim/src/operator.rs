@@ -1,4 +1,4 @@
-//! What an operator signs and an enclave obeys: `controls.json`, and policy bundles.
+//! What an operator signs and an enclave obeys: `controls.json`, policy bundles, and orders to take a tool's secret.
 //!
 //! The operator's key is not in the enclave: [`OperatorKey`] is for the tool that signs.
 
@@ -10,11 +10,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use zeroize::Zeroize;
 
 use crate::b64u;
+use crate::bootlog::BootId;
 use crate::digest::Digest;
 use crate::json::Json;
 use crate::key::{PublicKey, SignatureError, policy_message, read_signature};
 
 const CONTROLS_LABEL: &[u8] = b"cmcp-controls-v1|";
+const PROVISION_LABEL: &[u8] = b"cmcp-provision-v1|";
 
 /// Ed25519 key of an operator or of a policy's author. It cannot be copied or shown, and its memory is cleared.
 pub struct OperatorKey(SigningKey);
@@ -41,6 +43,11 @@ impl OperatorKey {
     pub fn sign_controls(&self, controls: &Json) -> String {
         b64u::encode(&self.0.sign(&controls_message(controls)).to_bytes())
     }
+
+    /// Signs an order to take a secret: the text of its `signature`.
+    pub fn sign_provision(&self, order: &ProvisionOrder) -> String {
+        b64u::encode(&self.0.sign(&provision_message(order)).to_bytes())
+    }
 }
 
 impl PublicKey {
@@ -52,6 +59,45 @@ impl PublicKey {
         let signature = controls.get("signature").and_then(Json::as_str).ok_or(SignatureError::Kind)?;
         self.verify(&controls_message(controls), &read_signature(signature)?)
     }
+}
+
+impl PublicKey {
+    /// Verifies the signature of an order to take a secret.
+    ///
+    /// # Errors
+    /// See [`SignatureError`].
+    pub fn verify_provision(&self, order: &ProvisionOrder, signature: &str) -> Result<(), SignatureError> {
+        self.verify(&provision_message(order), &read_signature(signature)?)
+    }
+}
+
+/// An order to one boot to take a secret, and to use it for one tool server alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProvisionOrder {
+    /// The boot: to the next one the order means nothing.
+    pub boot_id: BootId,
+    /// What the catalog calls the secret.
+    pub name: String,
+    /// SHA-256 of the secret's bytes, which the order itself does not hold.
+    pub value_sha256: Digest,
+    /// The tool server's URL, as the catalog spells it.
+    pub server: String,
+    /// Its pin, as the catalog spells it: `SHA256:` and base64; empty without one.
+    pub pin: String,
+}
+
+/// The label, then SA of the order's members.
+fn provision_message(order: &ProvisionOrder) -> Vec<u8> {
+    let mut message = PROVISION_LABEL.to_vec();
+    Json::from([
+        ("boot_id", order.boot_id.to_string().into()),
+        ("name", order.name.as_str().into()),
+        ("value_sha256", order.value_sha256.prefixed().into()),
+        ("server", order.server.as_str().into()),
+        ("pin", order.pin.as_str().into()),
+    ])
+    .write_sorted_ascii(&mut message);
+    message
 }
 
 fn controls_message(controls: &Json) -> Vec<u8> {

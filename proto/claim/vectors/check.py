@@ -181,6 +181,10 @@ def check_operator(public):
     assert signed(public, message, unpadded(policy["signature"]))
     message = b"cmcp-controls-v1|" + sorted_ascii(without(controls, "signature"))
     assert signed(public, message, unpadded(controls["signature"]))
+    order = vectors["provision"]
+    assert set(order) == {"boot_id", "name", "value_sha256", "server", "pin", "signature"}
+    message = b"cmcp-provision-v1|" + sorted_ascii(without(order, "signature"))
+    assert signed(public, message, unpadded(order["signature"]))
     assert set(vectors["policy_load"]) == {"action", "at", "bundle_hash", "version", "signed_by"}
 
 

@@ -3,7 +3,7 @@
 use claim::gateway::{ClaimError, ClaimFault, SignedClaim};
 use claim::json::{Json, JsonError, parse};
 use claim::key::{PublicKey, SignatureError};
-use claim::operator::OperatorKey;
+use claim::operator::{OperatorKey, ProvisionOrder};
 use claim::profile::{Platform, Profile};
 use claim::record::SignedRecord;
 use claim::{Digest, b64u};
@@ -103,7 +103,14 @@ fn no_signature_of_one_kind_verifies_as_another() {
     // The operator's kinds by the same key: in the worst case somebody uses one key for both.
     let operator = OperatorKey::from_seed(SEED);
     let controls = Json::from([("epoch", Json::Int(1))]);
-    let signatures: [[u8; 64]; 7] = [
+    let order = ProvisionOrder {
+        boot_id: session.boot.boot_id,
+        name: "n".to_owned(),
+        value_sha256: digest,
+        server: "https://s.example".to_owned(),
+        pin: String::new(),
+    };
+    let signatures: [[u8; 64]; 8] = [
         b64u::decode_array(claim.document().get("signature").and_then(Json::as_str).unwrap()).unwrap(),
         b64u::decode_array(record.document().get("signature").and_then(Json::as_str).unwrap()).unwrap(),
         b64u::decode_array(&key().sign_bundle_digest(digest)).unwrap(),
@@ -111,10 +118,11 @@ fn no_signature_of_one_kind_verifies_as_another() {
         b64u::decode_array(&operator.sign_policy(digest)).unwrap(),
         b64u::decode_array(&operator.sign_controls(&controls)).unwrap(),
         b64u::decode_array(&key().sign_software_evidence(&[7; 64])).unwrap(),
+        b64u::decode_array(&operator.sign_provision(&order)).unwrap(),
     ];
     let public = key().public();
     assert_eq!(operator.public(), public);
-    let verifiers: [Verifier<'_>; 7] = [
+    let verifiers: [Verifier<'_>; 8] = [
         &|signature| public.verify_claim(&claim.document().clone().with("signature", b64u::encode(signature).into())),
         &|signature| public.verify_record(&record.document().clone().with("signature", b64u::encode(signature).into())),
         &|signature| public.verify_bundle(digest, &b64u::encode(signature)),
@@ -122,6 +130,7 @@ fn no_signature_of_one_kind_verifies_as_another() {
         &|signature| public.verify_policy(digest, &b64u::encode(signature)),
         &|signature| public.verify_controls(&controls.clone().with("signature", b64u::encode(signature).into())),
         &|signature| public.verify_software_evidence(&[7; 64], &b64u::encode(signature)),
+        &|signature| public.verify_provision(&order, &b64u::encode(signature)),
     ];
     for (made_as, signature) in signatures.iter().enumerate() {
         for (read_as, verify) in verifiers.iter().enumerate() {

@@ -1,8 +1,10 @@
 //! Controls and versions.
 
+use claim::Digest;
+use claim::bootlog::BootId;
 use claim::json::{Json, from_json, parse};
 use claim::key::SignatureError;
-use claim::operator::{Controls, OperatorKey, Version};
+use claim::operator::{Controls, OperatorKey, ProvisionOrder, Version};
 use proptest::prelude::*;
 
 const CONTROLS: &str = r#"{"epoch":7,"blocked":[{"subject":"a"},{"subject":"b","issuer":"i"}],
@@ -35,6 +37,34 @@ fn signed_controls_verify_and_any_change_is_found() {
     assert_eq!(key.public().verify_controls(&controls.without("signature")), Err(SignatureError::Kind));
     let other = OperatorKey::from_seed([6; 32]).public();
     assert_eq!(other.verify_controls(&controls), Err(SignatureError::Mismatch));
+}
+
+#[test]
+fn an_order_is_for_one_boot_one_secret_and_one_server() {
+    let key = OperatorKey::from_seed([5; 32]);
+    let order = ProvisionOrder {
+        boot_id: BootId([1; 16]),
+        name: "n".to_owned(),
+        value_sha256: Digest::of(b"value"),
+        server: "https://s.example/mcp".to_owned(),
+        pin: "SHA256:x".to_owned(),
+    };
+    let signature = key.sign_provision(&order);
+    assert_eq!(key.public().verify_provision(&order, &signature), Ok(()));
+    let changed = [
+        ProvisionOrder { boot_id: BootId([2; 16]), ..order.clone() },
+        ProvisionOrder { name: "m".to_owned(), ..order.clone() },
+        ProvisionOrder { value_sha256: Digest::of(b"other"), ..order.clone() },
+        ProvisionOrder { server: "https://s.example".to_owned(), ..order.clone() },
+        ProvisionOrder { pin: String::new(), ..order.clone() },
+        // Nothing slides from one member into the next.
+        ProvisionOrder { server: "https://s.example/mcp\",\"x\":\"".to_owned(), ..order.clone() },
+    ];
+    for other in changed {
+        assert_eq!(key.public().verify_provision(&other, &signature), Err(SignatureError::Mismatch), "{other:?}");
+    }
+    let other = OperatorKey::from_seed([6; 32]).public();
+    assert_eq!(other.verify_provision(&order, &signature), Err(SignatureError::Mismatch));
 }
 
 #[test]

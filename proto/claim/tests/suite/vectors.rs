@@ -5,11 +5,11 @@
 use std::process::Command;
 
 use claim::binding::{binding, boot_x, challenge_x, nonce_text, session_x};
-use claim::bootlog::{ControlRecord, batch_hash};
+use claim::bootlog::{BootId, ControlRecord, batch_hash};
 use claim::evidence::{BootEvidence, Evidence, SoftwareEvidence};
 use claim::hashes::{bundle_hash, catalog_hash, drift_digest, request_payload_hash};
 use claim::json::{Json, parse};
-use claim::operator::OperatorKey;
+use claim::operator::{OperatorKey, ProvisionOrder};
 use claim::profile::Profile;
 use claim::{Digest, b64u};
 
@@ -58,7 +58,28 @@ fn operator() -> Json {
         ("key_id", key.public().key_id().prefixed().into()),
         ("policy", Json::from([("bundle_hash", hash.prefixed().into()), ("signature", key.sign_policy(hash).into())])),
         ("controls", signed),
+        ("provision", provision(&key)),
         ("policy_load", parse(&loaded.bytes().unwrap()).unwrap()),
+    ])
+}
+
+/// An order with its signature.
+fn provision(key: &OperatorKey) -> Json {
+    let order = ProvisionOrder {
+        boot_id: BootId(*b"boot-of-a-vector"),
+        name: "crm-token".to_owned(),
+        value_sha256: Digest::of(b"a secret"),
+        server: "https://crm.example/mcp".to_owned(),
+        pin: "SHA256:pin".to_owned(),
+    };
+    let signature = key.sign_provision(&order);
+    Json::from([
+        ("boot_id", order.boot_id.to_string().into()),
+        ("name", order.name.into()),
+        ("value_sha256", order.value_sha256.prefixed().into()),
+        ("server", order.server.into()),
+        ("pin", order.pin.into()),
+        ("signature", signature.into()),
     ])
 }
 
