@@ -1,5 +1,5 @@
 """Starts the built gateway for the scripts that are not written in Rust: tests/bench/run, tests/python/run, tests/interop/run,
-tests/conformance/run, tests/matrix/run. Approves of tools as their servers list them."""
+tests/interop/tls, tests/conformance/run, tests/matrix/run. Approves of tools as their servers list them."""
 
 import hashlib
 import json
@@ -8,12 +8,15 @@ import pathlib
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
+
+from ca import Ca
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BIN = pathlib.Path(os.environ.get("GATEWAY_BIN_DIR", ROOT / "target/release"))
@@ -159,13 +162,23 @@ def write_setup(tools, durability="strict", mode="advisory", documents=QUICKSTAR
     return folder
 
 
-class Gateway:
-    """`host --dev-enclave` on the quickstart's documents or others: see `write_setup`."""
+OPERATOR = "operator-" + "0" * 32
 
-    def __init__(self, tools, **setup):
+
+class Gateway:
+    """`host --dev-enclave` on the quickstart's documents or others: see `write_setup`. With `tls` it has a certificate for localhost of
+    a CA, whose certificate is the file `ca.certificate`."""
+
+    def __init__(self, tools, tls=False, **setup):
         self.folder = write_setup(tools, **setup)
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.ca = Ca(self.folder) if tls else None
+        self.url = f"https://localhost:{self.port}" if tls else f"http://127.0.0.1:{self.port}"
+        if tls:
+            file = self.folder / "cmcp-config.yaml"
+            operator = {"token_sha256": "sha256:" + hashlib.sha256(OPERATOR.encode()).hexdigest()}
+            file.write_text(json.dumps({**json.loads(file.read_text()), "tls": {"public_name": "localhost"}, "operator": operator}))
+        self.context = None
         self.log = self.folder / "log"
         self.metrics = free_port()
         self.token = None
@@ -174,11 +187,24 @@ class Gateway:
     def start(self):
         command = ["--dev-enclave", "--config", self.folder / "cmcp-config.yaml", "--listen", f"127.0.0.1:{self.port}"]
         command += ["--metrics", f"127.0.0.1:{self.metrics}"]
+        if self.ca:
+            command.append("--tls")
+            self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            self.context.check_hostname, self.context.verify_mode = False, ssl.CERT_NONE
         with self.log.open("ab") as log:
             self.process = subprocess.Popen([BIN / "host", *command], stdout=log, stderr=log)
         self.wait_ready()
+        if self.ca:
+            self.certify()
         children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         self.pids = {"host": self.process.pid, "enclave": int(children[0])}
+
+    def certify(self):
+        """Has the key of this boot certified, and trusts the CA alone from then on."""
+        operator = {"Authorization": f"Bearer {OPERATOR}"}
+        request = self.open("/tls/csr", headers=operator)
+        self.open("/tls/chain", self.ca.sign(request), operator, "PUT")
+        self.context = ssl.create_default_context(cafile=self.ca.certificate)
 
     def wait_ready(self):
         for _ in range(500):
@@ -194,13 +220,15 @@ class Gateway:
         """Who asks: the holder of `token`, if it is set."""
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
+    def open(self, path, body=None, headers=None, method=None):
+        request = urllib.request.Request(self.url + path, body, headers or {}, method=method)
+        return urllib.request.urlopen(request, timeout=60, context=self.context).read()
+
     def get(self, path):
-        request = urllib.request.Request(self.url + path, headers=self.authorization())
-        return urllib.request.urlopen(request, timeout=60).read()
+        return self.open(path, headers=self.authorization())
 
     def post(self, path, body):
-        headers = {"Content-Type": "application/json", **self.authorization()}
-        return urllib.request.urlopen(urllib.request.Request(self.url + path, body, headers), timeout=60).read()
+        return self.open(path, body, {"Content-Type": "application/json", **self.authorization()})
 
     def call(self, session, tool="salesforce.contacts"):
         params = {

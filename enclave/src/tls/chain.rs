@@ -13,6 +13,9 @@ use super::provider;
 /// Certificates of a chain: public CAs have two between leaf and root.
 const MAX_CHAIN: usize = 8;
 
+/// A CA's clock may be ahead of this one; and what is valid for less is not worth serving.
+const CLOCK_TOLERANCE: Duration = Duration::from_mins(5);
+
 /// Why a chain is not served.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ChainError {
@@ -64,9 +67,10 @@ pub(super) fn read(
     if let Some((root, intermediates)) = issuers.split_last() {
         let unverified = |error: webpki::Error| ChainError::Unverified(error.to_string());
         let root = anchor_from_trusted_cert(root).map_err(unverified)?;
-        let now = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now.seconds()).unwrap_or_default()));
+        let now = Duration::from_secs(u64::try_from(now.seconds()).unwrap_or_default());
+        let soon = UnixTime::since_unix_epoch(now.saturating_add(CLOCK_TOLERANCE));
         let algorithms = provider().signature_verification_algorithms.all;
-        leaf.verify_for_usage(algorithms, &[root], intermediates, now, KeyUsage::server_auth(), None, None)
+        leaf.verify_for_usage(algorithms, &[root], intermediates, soon, KeyUsage::server_auth(), None, None)
             .map_err(unverified)?;
     }
     Ok(chain)

@@ -84,6 +84,29 @@ fn the_own_certificate_names_the_boot_and_carries_its_evidence() {
 }
 
 #[test]
+fn the_key_exchange_is_hybrid_and_nothing_is_resumed() {
+    let (_upstream, gateway) = start(&Setup::quickstart(""));
+    let config = tls::config(&Trust::Anybody);
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(gateway.address).unwrap();
+        let name = std::net::IpAddr::from([127, 0, 0, 1]).into();
+        let mut session = rustls::ClientConnection::new(config.clone(), name).unwrap();
+        while session.is_handshaking() {
+            session.complete_io(&mut stream).unwrap();
+        }
+        let group = session.negotiated_key_exchange_group().unwrap().name();
+        assert_eq!(group, rustls::NamedGroup::X25519MLKEM768);
+        assert_eq!(session.handshake_kind(), Some(rustls::HandshakeKind::Full));
+        assert_eq!(session.alpn_protocol(), None, "not offered, so not chosen");
+        // A ticket would come now.
+        session.writer().write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+        session.complete_io(&mut stream).unwrap();
+        session.complete_io(&mut stream).unwrap();
+        assert_eq!(session.tls13_tickets_received(), 0);
+    }
+}
+
+#[test]
 fn each_boot_has_another_key() {
     let (_upstream, gateway) = start(&Setup::quickstart(""));
     let first = keys(&gateway);
