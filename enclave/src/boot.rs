@@ -31,7 +31,7 @@ use crate::random;
 use crate::session::Sessions;
 use crate::tls::{self, Inbound};
 use crate::transport::Callback;
-use crate::upstream::Upstreams;
+use crate::upstream::{Roots, Upstreams, trust};
 
 /// No boot is earlier than this, whatever the host's clock says: 2026-11-22T00:00:00Z, when this version was written.
 const EARLIEST: Timestamp = Timestamp::from_seconds(1_795_305_600);
@@ -67,6 +67,7 @@ struct Loaded {
     authority: Authority,
     policy: Policy,
     controls: Controls,
+    roots: Roots,
 }
 
 /// Validates a boot bundle without booting.
@@ -75,7 +76,8 @@ struct Loaded {
 /// The first thing that is wrong.
 pub fn check(bundle: &BootBundle) -> Result<BootReport, BootRefusal> {
     let loaded = load(bundle)?;
-    let (evidence, _) = attest(bundle, EARLIEST)?;
+    let (evidence, dev) = attest(bundle, EARLIEST)?;
+    trust::admit(&loaded.config, &loaded.catalog, Some(&dev))?;
     Ok(report(&loaded, &evidence, [0; 16], [0; 32], &[]))
 }
 
@@ -144,6 +146,7 @@ pub fn boot(
     let loaded = load(bundle)?;
     let now = wall_time(bundle, &loaded);
     let (evidence, dev) = attest(bundle, now)?;
+    trust::admit(&loaded.config, &loaded.catalog, Some(&dev))?;
     let id = random::bytes().map_err(|_| no_random())?;
     let key = Rc::new(Key::from_seed(random::bytes().map_err(|_| no_random())?));
     let tls_keys = tls_keys(bundle, &loaded.config)?;
@@ -170,7 +173,7 @@ pub fn boot(
         evidence: evidence.over(&key, &claim::binding::binding(&key.public().thumbprint(), &x)),
     };
     let inbound = inbound(tls_keys, &shown, &key, dev)?;
-    let Loaded { config, config_hash, catalog, in_force, authority, policy, controls } = loaded;
+    let Loaded { config, config_hash, catalog, in_force, authority, policy, controls, roots } = loaded;
     events.expect_tools(catalog.tools().len());
     let audit = Rc::new(Audit::new(
         id,
@@ -197,10 +200,11 @@ pub fn boot(
         callback: callback.clone(),
     };
     let access = Access::new(&config, &dev);
+    let clock = Clock::starting_at(now);
     let gateway = Gateway {
         sessions: RefCell::new(Sessions::new(&config, access.identities())),
         access,
-        upstreams: Upstreams::new(&catalog, callback, &config.limits),
+        upstreams: Upstreams::new(&catalog, callback, &config.limits, &roots, &clock)?,
         config,
         catalog,
         policy: RefCell::new(Rc::new(policy)),
@@ -209,7 +213,7 @@ pub fn boot(
         controls,
         key,
         boot,
-        clock: Clock::starting_at(now),
+        clock,
         audit,
         polling,
         events: events.clone(),
@@ -226,7 +230,8 @@ fn load(bundle: &BootBundle) -> Result<Loaded, BootRefusal> {
     let authority = Authority::of(&config, in_force.as_ref())?;
     let policy = Policy::load_admitted(&bundle.policy, &catalog, |bundle| authority.admit(bundle))?;
     let controls = Controls::new(&config, &catalog, in_force.as_ref())?;
-    Ok(Loaded { config, config_hash, catalog, in_force, authority, policy, controls })
+    let roots = trust::roots(&config, &catalog)?;
+    Ok(Loaded { config, config_hash, catalog, in_force, authority, policy, controls, roots })
 }
 
 /// The provider's evidence. Software is a provider only in builds that link it, and only when dev mode is asked for.
@@ -330,7 +335,9 @@ fn report(
         public_key,
         tools: u32::try_from(loaded.catalog.tools().len()).unwrap_or(u32::MAX),
         policies: u32::try_from(loaded.policy.policies()).unwrap_or(u32::MAX),
-        warnings: (loaded.controls.warnings().iter().chain(loaded.policy.warnings()))
+        warnings: (trust::warnings(&loaded.catalog).iter())
+            .chain(loaded.controls.warnings())
+            .chain(loaded.policy.warnings())
             .take(limits::MAX_WARNINGS)
             .map(|text| text.as_str().into())
             .collect(),

@@ -8,6 +8,7 @@ mod catalog;
 mod controls;
 mod operator;
 mod tls;
+mod upstream;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -24,6 +25,7 @@ pub use self::catalog::{Catalog, Severity};
 pub use self::controls::{KillSwitch, RateLimit, SinkPolicy};
 pub use self::operator::Operator;
 pub use self::tls::Tls;
+pub use self::upstream::Upstream;
 
 /// Evidence providers of other builds, so that the refusal can say so.
 const OTHER_PROVIDERS: [&str; 9] =
@@ -85,6 +87,9 @@ pub struct Config {
     /// Who may call.
     #[serde(default)]
     pub auth: Auth,
+    /// How tool servers without a pin show that they are the right ones.
+    #[serde(default)]
+    pub upstream: Upstream,
     /// Labels of sessions.
     #[serde(default)]
     pub sensitivity: Sensitivity,
@@ -317,6 +322,7 @@ impl Config {
         auth::check(&self.auth, &self.operator)?;
         self.tls.check()?;
         self.catalog.check()?;
+        self.upstream.check()?;
         self.limits.check()
     }
 
@@ -352,7 +358,7 @@ fn invalid(field: &str, found: &str, expected: &str) -> BootRefusal {
 }
 
 /// Keys of the sections, for whoever lost the indentation.
-const SECTIONS: [(&str, &[&str]); 12] = [
+const SECTIONS: [(&str, &[&str]); 13] = [
     ("attestation", &["provider", "enforcement_mode"]),
     ("tls", &["public_name"]),
     ("catalog", &["drift_policy", "unanswered_list", "recheck_seconds"]),
@@ -365,6 +371,7 @@ const SECTIONS: [(&str, &[&str]); 12] = [
     ("operator", &["token_sha256", "public_key", "policy_keys"]),
     ("kill_switch", &["enabled", "window_seconds", "deny_rate_percent", "min_calls"]),
     ("sink_policy", &["tools", "response_max_sensitivity"]),
+    ("upstream", &["ca_roots", "allow_unpinned"]),
 ];
 
 /// YAML without its indentation puts a section's keys at the top level and leaves the section empty.

@@ -142,6 +142,9 @@ codes! {
     KillSwitchState = 47, "KILL_SWITCH_STATE", 409, -32000, "kill switch cannot do this now";
     /// There is no inbound TLS (dev mode without `--tls`), or no `tls.public_name` in the configuration.
     TlsState = 48, "TLS_STATE", 409, -32000, "this gateway has no certificate for a public name";
+    /// There is no secure connection to the tool server: another key or certificate than the catalog pins, one that no CA of
+    /// `upstream.ca_roots` vouches for, or no TLS 1.3. Nothing was sent; the audit entry says what was expected and found.
+    UpstreamTls = 49, "UPSTREAM_TLS", 502, -32000, "no secure connection to the tool server (nothing was sent)";
 }
 
 impl Code {

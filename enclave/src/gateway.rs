@@ -30,6 +30,7 @@ use crate::session::{Session, Sessions, Source};
 use crate::upstream::Upstreams;
 
 /// Wall time as the host gave it at boot, advanced by the monotonic clock alone.
+#[derive(Clone, Debug)]
 pub struct Clock {
     wall: Timestamp,
     since: Instant,

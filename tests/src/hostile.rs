@@ -48,6 +48,25 @@ pub enum Dialling {
     Bytes(Vec<u8>),
     /// Answers with these bytes in place of a frame.
     Answer(Vec<u8>),
+    /// Connects where it was asked to, and does this to what it relays.
+    Tampering(Tamper),
+}
+
+/// What the host does to the bytes between the enclave and a tool server. Places count from 0 in each direction of each connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tamper {
+    /// Passes on so many bytes of the tool server, and closes.
+    CutInward(usize),
+    /// Passes on so many bytes of the enclave, and closes.
+    CutOutward(usize),
+    /// Passes on so many bytes of the tool server, and then nothing more, without closing.
+    StallInward(usize),
+    /// Changes one byte of the tool server.
+    Flip(usize),
+    /// Keeps the first bytes of the tool server for this long.
+    Delay(Duration),
+    /// Passes on the first so many bytes of the tool server twice.
+    Repeat(usize),
 }
 
 /// What the host does with a request to start a process.
@@ -76,6 +95,7 @@ pub struct HostileHost {
     pub store: Arc<MemoryStore>,
     dialling: Arc<Mutex<Dialling>>,
     dialled: Arc<Mutex<Vec<(String, u16)>>>,
+    relayed: Arc<Mutex<Vec<u8>>>,
     spawning: Arc<Mutex<Spawning>>,
     spawned: Arc<Mutex<Vec<EnclaveOpen>>>,
 }
@@ -136,18 +156,20 @@ impl Unbooted {
         let store = Arc::new(MemoryStore::default());
         let dialling = Arc::new(Mutex::new(Dialling::Honest));
         let dialled = Arc::<Mutex<Vec<_>>>::default();
+        let relayed = Arc::<Mutex<Vec<u8>>>::default();
         let spawning = Arc::new(Mutex::new(Spawning::NoFrame));
         let spawned = Arc::<Mutex<Vec<_>>>::default();
         let server = Server {
             store: Arc::clone(&store),
             dialling: Arc::clone(&dialling),
             dialled: Arc::clone(&dialled),
+            relayed: Arc::clone(&relayed),
             spawning: Arc::clone(&spawning),
             spawned: Arc::clone(&spawned),
         };
         thread::spawn(move || server.accept(&self.listener));
         let Self { enclave, control, .. } = self;
-        HostileHost { enclave, control, events, report, store, dialling, dialled, spawning, spawned }
+        HostileHost { enclave, control, events, report, store, dialling, dialled, relayed, spawning, spawned }
     }
 }
 
@@ -175,6 +197,11 @@ impl HostileHost {
     /// Names and ports that the enclave asked for.
     pub fn dialled(&self) -> Vec<(String, u16)> {
         self.dialled.lock().expect("not poisoned").clone()
+    }
+
+    /// Every byte that was relayed between the enclave and tool servers, in either direction.
+    pub fn relayed(&self) -> Vec<u8> {
+        self.relayed.lock().expect("not poisoned").clone()
     }
 
     /// An agent's connection.
@@ -327,6 +354,7 @@ struct Server {
     store: Arc<MemoryStore>,
     dialling: Arc<Mutex<Dialling>>,
     dialled: Arc<Mutex<Vec<(String, u16)>>>,
+    relayed: Arc<Mutex<Vec<u8>>>,
     spawning: Arc<Mutex<Spawning>>,
     spawned: Arc<Mutex<Vec<EnclaveOpen>>>,
 }
@@ -348,7 +376,7 @@ impl Server {
             EnclaveOpen::Dial { host, port } => {
                 self.dialled.lock().expect("not poisoned").push((host.0.clone(), port));
                 let dialling = self.dialling.lock().expect("not poisoned").clone();
-                dial(&dialling, stream, &host.0, port)
+                dial(&dialling, stream, &host.0, port, &self.relayed)
             }
             open @ EnclaveOpen::Spawn { .. } => {
                 self.spawned.lock().expect("not poisoned").push(open);
@@ -359,9 +387,20 @@ impl Server {
     }
 }
 
-fn dial(dialling: &Dialling, mut stream: UnixStream, host: &str, port: u16) -> Result<(), wire::WireError> {
+fn dial(
+    dialling: &Dialling,
+    mut stream: UnixStream,
+    host: &str,
+    port: u16,
+    relayed: &Arc<Mutex<Vec<u8>>>,
+) -> Result<(), wire::WireError> {
+    let mut tamper = None;
     let port = match dialling {
         Dialling::Honest => port,
+        Dialling::Tampering(how) => {
+            tamper = Some(*how);
+            port
+        }
         Dialling::Elsewhere(other) => *other,
         Dialling::Refuse(refusal) => return write(&mut stream, &OpenAnswer::Refused(*refusal)),
         Dialling::Answer(bytes) => return Ok(stream.write_all(bytes)?),
@@ -379,7 +418,7 @@ fn dial(dialling: &Dialling, mut stream: UnixStream, host: &str, port: u16) -> R
         return write(&mut stream, &OpenAnswer::Refused(OpenRefusal::Unreachable));
     };
     write(&mut stream, &OpenAnswer::Ready)?;
-    relay(stream, tool);
+    relay(stream, &tool, tamper, relayed);
     Ok(())
 }
 
@@ -413,18 +452,74 @@ fn spawn(spawning: &Spawning, mut stream: UnixStream) -> Result<(), wire::WireEr
     Ok(())
 }
 
-fn relay(mut enclave: UnixStream, tool: TcpStream) {
-    let _ = enclave.set_read_timeout(None);
+fn relay(mut enclave: UnixStream, tool: &TcpStream, tamper: Option<Tamper>, relayed: &Arc<Mutex<Vec<u8>>>) {
+    let _ = (enclave.set_read_timeout(None), tool.set_nodelay(true));
     let (Ok(mut from_tool), Ok(mut to_enclave)) = (tool.try_clone(), enclave.try_clone()) else { return };
-    thread::spawn(move || {
-        let _ = copy(&mut from_tool, &mut to_enclave);
-        let _ = to_enclave.shutdown(Shutdown::Both);
+    let seen = Arc::clone(relayed);
+    let close = (enclave.try_clone(), tool.try_clone());
+    let inward = thread::spawn(move || {
+        let _ = copy(&mut from_tool, &mut to_enclave, &seen, |place, bytes| inward(tamper, place, bytes));
+        if let (Ok(enclave), Ok(tool)) = close {
+            let _ = (enclave.shutdown(Shutdown::Both), tool.shutdown(Shutdown::Both));
+        }
     });
-    let mut tool = tool;
-    let _ = copy(&mut enclave, &mut tool);
-    let _ = tool.shutdown(Shutdown::Both);
+    let mut to_tool = tool;
+    let outward = |place: usize, bytes: &mut Vec<u8>| match tamper {
+        Some(Tamper::CutOutward(cut)) if place + bytes.len() >= cut => {
+            bytes.truncate(cut.saturating_sub(place));
+            false
+        }
+        _ => true,
+    };
+    let _ = copy(&mut enclave, &mut to_tool, relayed, outward);
+    let _ = (tool.shutdown(Shutdown::Both), enclave.shutdown(Shutdown::Both));
+    let _ = inward.join();
 }
 
-fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<u64> {
-    io::copy(from, to)
+/// Changes what a tool server says, which begins at this place. False if it is the last that is passed on.
+fn inward(tamper: Option<Tamper>, place: usize, bytes: &mut Vec<u8>) -> bool {
+    match tamper {
+        Some(Tamper::CutInward(cut)) if place + bytes.len() >= cut => {
+            bytes.truncate(cut.saturating_sub(place));
+            return false;
+        }
+        Some(Tamper::StallInward(cut)) => bytes.truncate(cut.saturating_sub(place)),
+        Some(Tamper::Flip(at)) => {
+            if let Some(byte) = at.checked_sub(place).and_then(|at| bytes.get_mut(at)) {
+                *byte ^= 1;
+            }
+        }
+        Some(Tamper::Delay(pause)) if place == 0 => thread::sleep(pause),
+        Some(Tamper::Repeat(first)) if place == 0 => {
+            let again = bytes.get(..first).unwrap_or(bytes).to_vec();
+            bytes.splice(0..0, again);
+        }
+        _ => {}
+    }
+    true
+}
+
+/// Copies what is left of each piece after `change`, which gets its place too, and keeps what was relayed.
+fn copy(
+    from: &mut impl Read,
+    to: &mut impl Write,
+    relayed: &Mutex<Vec<u8>>,
+    change: impl Fn(usize, &mut Vec<u8>) -> bool,
+) -> io::Result<()> {
+    let mut place = 0;
+    loop {
+        let mut bytes = vec![0; 16 << 10];
+        let read = from.read(&mut bytes)?;
+        if read == 0 {
+            return Ok(());
+        }
+        bytes.truncate(read);
+        relayed.lock().expect("not poisoned").extend_from_slice(&bytes);
+        let goes_on = change(place, &mut bytes);
+        place += read;
+        to.write_all(&bytes)?;
+        if !goes_on {
+            return Ok(());
+        }
+    }
 }

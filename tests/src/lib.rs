@@ -15,6 +15,7 @@ pub mod stdio;
 pub mod store;
 pub mod tls;
 pub mod upstream;
+pub mod upstream_tls;
 
 use std::time::{Duration, Instant};
 

@@ -77,6 +77,16 @@ impl Setup {
         self
     }
 
+    /// Pins the server behind every tool.
+    #[must_use]
+    pub fn pinned(mut self, mode: &str, fingerprint: &str) -> Self {
+        for tool in self.catalog.as_array_mut().expect("a list") {
+            tool["server"]["tls_fingerprint"] = json!(fingerprint);
+            tool["server"]["rotation_mode"] = json!(mode);
+        }
+        self
+    }
+
     /// Forbids an action.
     #[must_use]
     pub fn forbid(self, action: &str) -> Self {

@@ -8,7 +8,7 @@ use wire::{BootRefusal, Document, RefusalCode};
 
 use super::command::Scope;
 use super::mirror::{self, Mirror};
-use super::url::{Endpoint, Scheme};
+use super::url::Endpoint;
 use super::{Capability, Definition, RotationMode, Server, Tool, Transport, fingerprint};
 use crate::document::{self, join, one_of, refusal};
 use crate::labels::{Domain, Label};
@@ -146,16 +146,11 @@ impl Check<'_> {
     }
 
     pub(super) fn endpoint(&self, url: &str) -> Result<Endpoint, BootRefusal> {
-        let endpoint = Endpoint::parse(url).map_err(|error| self.invalid("server.url", url, &error.to_string()))?;
-        if endpoint.scheme == Scheme::Https {
-            let expected = "an http:// url: this build has no TLS towards tool servers yet";
-            return Err(self.refuse(RefusalCode::Unsupported, "server.url", url, expected));
-        }
-        Ok(endpoint)
+        Endpoint::parse(url).map_err(|error| self.invalid("server.url", url, &error.to_string()))
     }
 
     fn fingerprint(&self, text: &str) -> Result<[u8; 32], BootRefusal> {
-        let expected = "SHA256: and the base64 of 32 bytes, as OpenSSL prints a fingerprint";
+        let expected = "SHA256: and the base64 of 32 bytes: the SHA-256 of the key or certificate (docs/operate.md)";
         fingerprint::parse(text).ok_or_else(|| self.invalid("server.tls_fingerprint", text, expected))
     }
 

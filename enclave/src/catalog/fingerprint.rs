@@ -1,5 +1,44 @@
 //! TLS fingerprints: `SHA256:` and the base64 of 32 bytes.
 
+use std::fmt;
+
+use base64ct::{Base64, Encoding};
+
+use super::RotationMode;
+
+/// What stands in a catalog where nothing is pinned yet.
+const PLACEHOLDER: [u8; 32] = [0; 32];
+
+/// What a tool server has to show in the TLS handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// What it is the hash of.
+    pub mode: RotationMode,
+    /// SHA-256 of the leaf certificate's SubjectPublicKeyInfo, or of the certificate, in DER.
+    pub sha256: [u8; 32],
+}
+
+impl Pin {
+    /// Nothing for the placeholder.
+    pub(super) fn new(mode: RotationMode, sha256: [u8; 32]) -> Option<Self> {
+        (sha256 != PLACEHOLDER).then_some(Self { mode, sha256 })
+    }
+
+    /// What it is the hash of, in words.
+    pub const fn of(&self) -> &'static str {
+        match self.mode {
+            RotationMode::KeyPinned => "key",
+            RotationMode::CertPinned => "certificate",
+        }
+    }
+}
+
+impl fmt::Display for Pin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "SHA256:{}", Base64::encode_string(&self.sha256))
+    }
+}
+
 /// Reads a fingerprint, with or without padding.
 pub(super) fn parse(text: &str) -> Option<[u8; 32]> {
     let digits = text.strip_prefix("SHA256:")?;
@@ -34,7 +73,8 @@ fn value(digit: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{Pin, parse};
+    use crate::catalog::RotationMode;
 
     #[test]
     fn one_spelling_is_read() {
@@ -43,6 +83,14 @@ mod tests {
         assert_eq!(parse("SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="), Some([0; 32]));
         assert_eq!(parse("SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE="), Some(bytes));
         assert_eq!(parse("SHA256://////////////////////////////////////////8"), Some([0xff; 32]));
+    }
+
+    #[test]
+    fn a_pin_is_written_as_it_is_read() {
+        let text = "SHA256:/wAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE=";
+        let pin = Pin::new(RotationMode::KeyPinned, parse(text).unwrap()).unwrap();
+        assert_eq!(pin.to_string(), text);
+        assert_eq!(Pin::new(RotationMode::KeyPinned, [0; 32]), None);
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod url;
 
 use std::collections::BTreeMap;
 
-use claim::entry::{EVIDENCE_HASH_ONLY, EVIDENCE_HOST_SPAWNED};
+use claim::entry::{EVIDENCE_HASH_ONLY, EVIDENCE_HOST_SPAWNED, EVIDENCE_TLS_PINNED};
 use claim::json::Json;
 use claim::{Digest, hashes};
 use wire::{BootRefusal, Document, RefusalCode};
@@ -23,6 +23,7 @@ use crate::labels::{Domain, Label};
 
 pub use command::{Command, Scope};
 pub use drift::{Comparison, Drift};
+pub use fingerprint::Pin;
 pub use mirror::Mirror;
 pub use url::{Endpoint, Scheme, UrlError};
 
@@ -72,7 +73,7 @@ pub struct Server {
     pub identity: String,
     /// How it speaks MCP.
     pub transport: Transport,
-    /// SHA-256 of its TLS key or certificate; unused over plain HTTP, absent over stdio.
+    /// SHA-256 of its TLS key or certificate, or the placeholder; unused over plain HTTP, absent over stdio.
     pub tls_fingerprint: Option<[u8; 32]>,
     /// What the fingerprint is of.
     pub rotation_mode: RotationMode,
@@ -99,9 +100,27 @@ impl Server {
         self.command().map(|command| command.scope)
     }
 
+    /// What it has to show in the TLS handshake, if that is pinned.
+    pub fn pin(&self) -> Option<Pin> {
+        match &self.place {
+            Place::Remote(endpoint) if endpoint.scheme == Scheme::Https => self.written_pin(),
+            _ => None,
+        }
+    }
+
+    /// Whether something is pinned that plain HTTP does not show.
+    pub fn has_idle_pin(&self) -> bool {
+        self.pin() != self.written_pin()
+    }
+
+    fn written_pin(&self) -> Option<Pin> {
+        self.tls_fingerprint.and_then(|sha256| Pin::new(self.rotation_mode, sha256))
+    }
+
     /// What stands behind its answers besides their hashes in the chain.
     pub fn evidence_class(&self) -> &'static str {
         match self.place {
+            Place::Remote(_) if self.pin().is_some() => EVIDENCE_TLS_PINNED,
             Place::Remote(_) => EVIDENCE_HASH_ONLY,
             Place::Process(_) => EVIDENCE_HOST_SPAWNED,
         }
@@ -279,6 +298,7 @@ fn servers(tools: &mut [Tool]) -> Result<Vec<Server>, BootRefusal> {
         match servers.get(tool.server_index) {
             None => servers.push(tool.server.clone()),
             Some(server) if server.command() != tool.server.command() => return Err(other_command(tool, server)),
+            Some(server) if server.pin() != tool.server.pin() => return Err(other_pin(tool, server)),
             Some(server) if server.capabilities == tool.server.capabilities => {}
             Some(server) => return Err(disagreement(tool, server)),
         }
@@ -294,6 +314,13 @@ fn disagreement(tool: &Tool, server: &Server) -> BootRefusal {
     let field = format!("{}.server.capabilities", tool.name);
     let expected = format!("{}, as in the other entries of {}", names(server), server.identity);
     refusal(RefusalCode::InvalidValue, &Document::Catalog, &field, &names(&tool.server), &expected)
+}
+
+fn other_pin(tool: &Tool, server: &Server) -> BootRefusal {
+    let words = |server: &Server| server.pin().map_or("no pin".to_owned(), |pin| format!("{pin} of the {}", pin.of()));
+    let field = format!("{}.server.tls_fingerprint", tool.name);
+    let expected = format!("{}, as in the other entries of {}", words(server), server.identity);
+    refusal(RefusalCode::InvalidValue, &Document::Catalog, &field, &words(&tool.server), &expected)
 }
 
 /// The name is the identity of a process in the audit chain, and one process is one command.

@@ -103,7 +103,7 @@ fn a_duplicate_tool_is_refused() {
 
 #[test]
 fn every_field_is_checked() {
-    use RefusalCode::{InvalidValue, Missing, UnknownKey, Unsupported};
+    use RefusalCode::{InvalidValue, Missing, UnknownKey};
     let long = "x".repeat(129);
     for (pointer, value, code) in [
         ("/tool_name", json!("a\nb"), InvalidValue),
@@ -124,7 +124,7 @@ fn every_field_is_checked() {
         ("/catalog_exception", json!(true), UnknownKey),
         ("/server/display_name", json!("a\u{7f}"), InvalidValue),
         ("/server/url", json!("localhost"), InvalidValue),
-        ("/server/url", json!("https://tools.example/mcp"), Unsupported),
+        ("/server/url", json!("https://tools.example:0/mcp"), InvalidValue),
         ("/server/url", Value::Null, Missing),
         ("/server/tls_fingerprint", json!("SHA256:AAAA"), InvalidValue),
         ("/server/transport", json!("carrier-pigeon"), InvalidValue),
@@ -143,6 +143,46 @@ fn every_field_is_checked() {
         assert_eq!((refused.code, refused.field.0), (code, field), "{pointer} {value}");
         assert_eq!(refused.document, Document::Catalog);
     }
+}
+
+const PIN: &str = "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE=";
+
+fn at(url: &str, fingerprint: &str) -> Value {
+    let mut entry = edited("/server/url", json!(url))[0].clone();
+    entry["server"]["tls_fingerprint"] = json!(fingerprint);
+    entry
+}
+
+#[test]
+fn a_pin_needs_tls_and_is_no_placeholder() {
+    let placeholder = quickstart()[0]["server"]["tls_fingerprint"].as_str().unwrap().to_owned();
+    for (url, fingerprint, class) in [
+        ("https://tools.example/mcp", PIN, "tls-pinned"),
+        ("https://tools.example/mcp", &placeholder, "hash-only"),
+        ("http://tools.example/mcp", PIN, "hash-only"),
+        ("http://tools.example/mcp", &placeholder, "hash-only"),
+    ] {
+        let catalog = parse(&json!([at(url, fingerprint)])).unwrap();
+        let server = &catalog.servers()[0];
+        assert_eq!(server.evidence_class(), class, "{url} {fingerprint}");
+        assert_eq!(server.pin().is_some(), class == "tls-pinned");
+    }
+}
+
+#[test]
+fn entries_of_one_server_agree_on_its_pin() {
+    let two = |mut other: Value| {
+        other["tool_name"] = json!("z");
+        parse(&json!([at("https://tools.example/mcp", PIN), other]))
+    };
+    assert_eq!(two(at("https://tools.example/mcp", PIN)).unwrap().servers().len(), 1);
+    assert_eq!(two(at("https://other.example/mcp", PIN)).unwrap().servers().len(), 2);
+    let refused = two(at("https://tools.example/mcp", &PIN.replace('E', "I"))).unwrap_err();
+    assert_eq!(refused.field.0, "z.server.tls_fingerprint");
+    assert!(refused.expected.0.starts_with(PIN), "{}", refused.expected.0);
+    let mut other_mode = at("https://tools.example/mcp", PIN);
+    other_mode["server"]["rotation_mode"] = json!("cert-pinned");
+    assert_eq!(two(other_mode).unwrap_err().found.0, format!("{PIN} of the certificate"));
 }
 
 const STDIO: &str = r#"{"display_name": "Clock", "transport": "stdio", "command": ["/usr/bin/python3", "s.py"],

@@ -364,6 +364,11 @@ impl Upstreams {
         fields.push(("accept", accept));
         fields.extend(headers.iter().map(|(name, value)| (name.as_ref(), value.as_ref())));
         let (head, lease) = pool.send(method, &fields, body, hold).await?;
+        if matches!(head.status, 300..=399) {
+            let text =
+                format!("HTTP {}: redirects are not followed, the catalog says where the server is", head.status);
+            return Err(Fault::new(Code::UpstreamInvalid, text));
+        }
         Ok(Exchange::new(&head, lease, self.max_response))
     }
 }

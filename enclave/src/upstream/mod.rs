@@ -12,23 +12,30 @@ mod links;
 mod pool;
 mod sse;
 mod stdio;
+mod tls;
 mod tools;
+pub mod trust;
 
 use std::rc::Rc;
 use std::time::Duration;
 
+use wire::BootRefusal;
+
 use self::http1::Error;
 use self::pool::Pool;
 use self::stdio::Launcher;
+use self::tls::Tls;
 use self::tools::Changes;
-use crate::catalog::{Catalog, Place};
+use crate::catalog::{Catalog, Place, Scheme};
 use crate::error::Code;
+use crate::gateway::Clock;
 use crate::transport::Callback;
 
 pub use self::dialect::{Client, Dialect, NOBODY, NOTHING, Outgoing, approved, askable, client_info};
 pub use self::exchange::Exchange;
 pub use self::link::Link;
 pub use self::links::Links;
+pub use self::tls::Roots;
 pub use self::tools::{Keep, Listed, Said};
 
 /// Why a tool server gave no answer.
@@ -44,7 +51,8 @@ pub struct Fault {
 
 impl Fault {
     pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), sent: code != Code::UpstreamUnavailable }
+        let sent = !matches!(code, Code::UpstreamUnavailable | Code::UpstreamTls);
+        Self { code, detail: detail.into(), sent }
     }
 
     /// The same, when what failed came before the request.
@@ -72,26 +80,42 @@ pub struct Upstreams {
 }
 
 impl Upstreams {
-    /// A way to each server of the catalog.
-    pub fn new(catalog: &Catalog, callback: &Callback, limits: &crate::config::Limits) -> Self {
+    /// A way to each server of the catalog. The clock judges certificates by their dates, where a CA vouches for them.
+    ///
+    /// # Errors
+    /// A server for which TLS cannot be set up.
+    pub fn new(
+        catalog: &Catalog,
+        callback: &Callback,
+        limits: &crate::config::Limits,
+        roots: &Roots,
+        clock: &Clock,
+    ) -> Result<Self, BootRefusal> {
         let connections = limits.upstream_connections_per_server;
         let changes: Vec<Changes> = catalog.servers().iter().map(|_| Changes::default()).collect();
         let servers = catalog.servers().iter().enumerate().zip(&changes);
         let ways = servers.map(|((index, server), changes)| match &server.place {
-            Place::Remote(endpoint) => Way::Dial(Rc::new(Pool::new(endpoint, callback.clone(), connections))),
+            Place::Remote(endpoint) => {
+                let tls = match endpoint.scheme {
+                    Scheme::Http => None,
+                    Scheme::Https => Some(Tls::new(endpoint, server.pin(), roots, clock)?),
+                };
+                Ok(Way::Dial(Rc::new(Pool::new(endpoint, tls, callback.clone(), connections))))
+            }
             Place::Process(command) => {
                 let tool = catalog.behind(index).map(|tool| tool.index).next().unwrap_or(usize::MAX);
-                Way::Spawn(Launcher::new(command, tool, limits.max_response_bytes, changes.clone(), callback.clone()))
+                let (cap, changes) = (limits.max_response_bytes, changes.clone());
+                Ok(Way::Spawn(Launcher::new(command, tool, cap, changes, callback.clone())))
             }
         });
-        let ways = ways.collect();
-        Self {
+        let ways = ways.collect::<Result<_, BootRefusal>>()?;
+        Ok(Self {
             ways,
             shared: Links::default(),
             changes,
             max_response: limits.max_response_bytes,
             timeout: Duration::from_millis(limits.upstream_timeout_ms),
-        }
+        })
     }
 
     fn pool(&self, server: usize) -> Result<&Rc<Pool>, Fault> {

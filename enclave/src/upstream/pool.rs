@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use wire::{EnclaveOpen, OpenAnswer, Text};
 
 use super::http1::{self, Answer, Connection, Error, Head, Method};
+use super::tls::Tls;
 use super::{Fault, fault};
 use crate::catalog::Endpoint;
 use crate::error::Code;
@@ -31,6 +32,7 @@ pub(super) enum Hold {
 pub(super) struct Pool {
     endpoint: Endpoint,
     authority: String,
+    tls: Option<Tls>,
     callback: Callback,
     calls: Semaphore,
     messages: Semaphore,
@@ -95,10 +97,11 @@ impl Permit {
 }
 
 impl Pool {
-    pub(super) fn new(endpoint: &Endpoint, callback: Callback, connections: usize) -> Self {
+    pub(super) fn new(endpoint: &Endpoint, tls: Option<Tls>, callback: Callback, connections: usize) -> Self {
         Self {
             endpoint: endpoint.clone(),
             authority: endpoint.authority(),
+            tls,
             callback,
             calls: Semaphore::new(connections),
             messages: Semaphore::new(connections),
@@ -165,10 +168,14 @@ impl Pool {
     }
 
     async fn connect(&self) -> Result<Connection<BoxStream>, Fault> {
-        match timeout(limits::ANSWER_TIMEOUT, self.dial()).await {
-            Ok(Ok(stream)) => Ok(Connection::new(stream)),
-            Ok(Err(text)) => Err(Fault::new(Code::UpstreamUnavailable, text)),
-            Err(_) => Err(Fault::new(Code::UpstreamUnavailable, "host did not answer the dial request")),
+        let stream = match timeout(limits::ANSWER_TIMEOUT, self.dial()).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(text)) => return Err(Fault::new(Code::UpstreamUnavailable, text)),
+            Err(_) => return Err(Fault::new(Code::UpstreamUnavailable, "host did not answer the dial request")),
+        };
+        match &self.tls {
+            None => Ok(Connection::new(stream)),
+            Some(tls) => Ok(Connection::new(Box::pin(tls.handshake(stream)).await?)),
         }
     }
 

@@ -29,6 +29,11 @@ pub(crate) fn verifies(caller: &Named<'_>, session: &str, more: &str) {
     assert_eq!(output.status.code(), Some(3), "nothing is wrong, dev mode cannot be judged: {text}");
 }
 
+/// The same, where everybody may ask.
+pub(crate) fn verifies_for(gateway: &Gateway, session: &str) {
+    verifies(&Named { gateway, authorization: String::new() }, session, "");
+}
+
 fn reset(operator: &Named<'_>, path: &str) -> Value {
     let answer = operator.post(path, b"");
     assert_eq!(answer.status(), 200, "{}", answer.text());

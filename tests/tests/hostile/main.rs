@@ -8,6 +8,7 @@ mod records;
 mod spawns;
 mod tls;
 mod totals;
+mod upstream_tls;
 
 use serde_json::Value;
 use tests::hostile::HostileHost;

@@ -21,3 +21,5 @@ pub const GENESIS: &str = "genesis";
 pub const EVIDENCE_HASH_ONLY: &str = "hash-only";
 /// `evidence_class` of a call to a process that the host started: hashes as well, and the host's word on what ran.
 pub const EVIDENCE_HOST_SPAWNED: &str = "host-spawned";
+/// `evidence_class` of a call over TLS to a server whose key or certificate the catalog pins.
+pub const EVIDENCE_TLS_PINNED: &str = "tls-pinned";
