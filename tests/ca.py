@@ -1,5 +1,7 @@
 """A CA, for the scripts that start a gateway with TLS: OpenSSL's."""
 
+import base64
+import hashlib
 import subprocess
 
 
@@ -27,6 +29,21 @@ class Ca:
         )
         return signed.read_bytes() + self.certificate.read_bytes()
 
+    def issue(self, name):
+        """A certificate for a name and its key: two files."""
+        certificate, key, request = (self.folder / f"{name}.{kind}" for kind in ["pem", "key", "csr"])
+        curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", key]
+        self.openssl("req", "-new", *curve, "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}", "-out", request)
+        certificate.write_bytes(self.sign(request.read_bytes()))
+        return certificate, key
+
+    @classmethod
+    def pin(cls, certificate):
+        """`tls_fingerprint` of a certificate's key."""
+        key = cls.openssl("x509", "-in", certificate, "-noout", "-pubkey")
+        der = base64.b64decode("".join(line for line in key.decode().splitlines() if not line.startswith("-")))
+        return "SHA256:" + base64.b64encode(hashlib.sha256(der).digest()).decode()
+
     @staticmethod
     def openssl(*words):
-        subprocess.run(["openssl", *words], check=True, capture_output=True)
+        return subprocess.run(["openssl", *words], check=True, capture_output=True).stdout

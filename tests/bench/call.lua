@@ -1,5 +1,5 @@
 -- One tools/call of about 300 bytes per request, spread over 64 sessions.
--- Arguments: the shape (bare, modern, legacy), and for legacy the 64 MCP sessions.
+-- Arguments: the shape (bare, closing, modern, legacy), and for legacy the 64 MCP sessions.
 local bodies = {}
 local next = 0
 local pad = string.rep("x", 90)
@@ -8,6 +8,10 @@ local both = "application/json, text/event-stream"
 local shapes = {
   bare = function(n)
     return {}, string.format('"_cmcp":{"session_id":"bench-%d","workflow_id":"demo-agent"}', n)
+  end,
+  -- One connection for each request.
+  closing = function(n)
+    return { ["Connection"] = "close" }, string.format('"_cmcp":{"session_id":"bench-%d","workflow_id":"demo-agent"}', n)
   end,
   modern = function(n)
     return {

@@ -1,27 +1,55 @@
 //! A tool server that costs as little as possible: it answers everything but `tools/list` with one fixed result.
-//! Usage: `bench-upstream ADDRESS`.
+//! Usage: `bench-upstream [CERTIFICATE.pem KEY.pem] ADDRESS`, with a certificate over TLS.
 
 use std::io;
+use std::sync::Arc;
 
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tests::setup::listed_tools;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 const RESULT: &str = r#"{"content":[{"type":"text","text":"{\"contacts\":[{\"id\":\"003Qy00000A1\",\"name\":\"Ada Okafor\"}],\"total_count\":1}"}],"structuredContent":{"contacts":[{"id":"003Qy00000A1","name":"Ada Okafor"}],"total_count":1},"isError":false}"#;
 
 fn main() -> io::Result<()> {
-    let address = std::env::args().nth(1).expect("usage: bench-upstream ADDRESS");
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let (address, acceptor) = match words.as_slice() {
+        [address] => (address, None),
+        [certificate, key, address] => (address, Some(acceptor(certificate, key))),
+        _ => panic!("usage: bench-upstream [CERTIFICATE.pem KEY.pem] ADDRESS"),
+    };
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         let listener = TcpListener::bind(address).await?;
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            tokio::spawn(serve(stream));
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                match acceptor {
+                    None => serve(stream).await,
+                    Some(acceptor) => serve(acceptor.accept(stream).await?).await,
+                }
+            });
         }
     })
 }
 
-async fn serve(mut stream: TcpStream) -> io::Result<()> {
+fn acceptor(certificate: &str, key: &str) -> TlsAcceptor {
+    let chain = CertificateDer::pem_file_iter(certificate).expect("a certificate").collect::<Result<_, _>>();
+    let key = PrivateKeyDer::from_pem_file(key).expect("a key");
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(chain.expect("a certificate"), key);
+    TlsAcceptor::from(Arc::new(config.expect("a key for the certificate")))
+}
+
+async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
     let mut buffer = Vec::with_capacity(8192);
     let tools = listed_tools();
     loop {
@@ -33,6 +61,7 @@ async fn serve(mut stream: TcpStream) -> io::Result<()> {
             let head =
                 format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
             stream.write_all((head + &body).as_bytes()).await?;
+            stream.flush().await?;
         }
         if stream.read_buf(&mut buffer).await? == 0 {
             return Ok(());
