@@ -199,10 +199,10 @@ pub fn boot(
         inbound,
         callback: callback.clone(),
     };
-    let access = Access::new(&config, &dev);
+    let access = Access::new(&config, &dev, Clock::starting_at(now))?;
     let clock = Clock::starting_at(now);
     let gateway = Gateway {
-        sessions: RefCell::new(Sessions::new(&config, access.identities())),
+        sessions: RefCell::new(Sessions::new(&config)),
         access,
         upstreams: Upstreams::new(&catalog, callback, &config.limits, &roots, &clock)?,
         config,

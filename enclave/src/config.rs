@@ -6,6 +6,7 @@
 mod auth;
 mod catalog;
 mod controls;
+mod jwt;
 mod operator;
 mod tls;
 mod upstream;
@@ -23,6 +24,7 @@ use crate::document::{self, refusal};
 pub use self::auth::{Auth, AuthMode, Scope, Sensitivity, Token, TokenHash};
 pub use self::catalog::{Catalog, Severity};
 pub use self::controls::{KillSwitch, RateLimit, SinkPolicy};
+pub use self::jwt::{Jwk, Jwks, Jwt, LONGEST_TEXT};
 pub use self::operator::Operator;
 pub use self::tls::Tls;
 pub use self::upstream::Upstream;
@@ -32,7 +34,7 @@ const OTHER_PROVIDERS: [&str; 9] =
     ["amd-sev-snp", "sev-snp", "intel-tdx", "tdx", "azure-cvm-sev-snp", "azure", "tpm", "tpm2", "opaque"];
 
 /// Longest text setting in bytes.
-const LONGEST_TEXT: usize = 1024;
+const LONGEST_SETTING: usize = 1024;
 
 /// A validated configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -263,6 +265,8 @@ limits! {
     max_sessions: usize = 10_000 in 1..=1_000_000, "each session takes about a kilobyte of the enclave's memory";
     /// Sessions in memory of one identity; without authentication `max_sessions` is the only bound.
     max_sessions_per_identity: usize = 1000 in 1..=1_000_000, "one identity must not fill the table";
+    /// Identities that show themselves by token or certificate; those that hold nothing make room for others.
+    max_identities: usize = 10_000 in 1..=1_000_000, "each takes about a kilobyte of the enclave's memory";
     /// Seconds without a call after which a session is closed.
     session_idle_seconds: u64 = 3600 in 1..=604_800, "at most a week, since a claim should be fresh";
     /// Closed sessions whose claims are found by session id.
@@ -336,7 +340,7 @@ impl Config {
     pub fn max_sessions_per_identity(&self) -> usize {
         match self.auth.mode {
             AuthMode::None => self.limits.max_sessions,
-            AuthMode::Bearer => self.limits.max_sessions_per_identity,
+            _ => self.limits.max_sessions_per_identity,
         }
     }
 }
@@ -346,14 +350,14 @@ fn default_listen_addr() -> SocketAddr {
 }
 
 fn check_text(field: &str, value: &str) -> Result<(), BootRefusal> {
-    if (1..=LONGEST_TEXT).contains(&value.len()) && !value.chars().any(char::is_control) {
+    if (1..=LONGEST_SETTING).contains(&value.len()) && !value.chars().any(char::is_control) {
         return Ok(());
     }
-    let expected = format!("1 to {LONGEST_TEXT} bytes of text without control characters");
+    let expected = format!("1 to {LONGEST_SETTING} bytes of text without control characters");
     Err(invalid(field, &format!("{value:?}"), &expected))
 }
 
-fn invalid(field: &str, found: &str, expected: &str) -> BootRefusal {
+pub(crate) fn invalid(field: &str, found: &str, expected: &str) -> BootRefusal {
     refusal(RefusalCode::InvalidValue, &Document::Config, field, found, expected)
 }
 
@@ -365,7 +369,7 @@ const SECTIONS: [(&str, &[&str]); 13] = [
     ("audit", &["store_path", "durability"]),
     ("claim", &["entries"]),
     ("model", &["model_id"]),
-    ("auth", &["mode", "tokens"]),
+    ("auth", &["mode", "tokens", "resource", "authorization_servers", "jwt"]),
     ("sensitivity", &["scope"]),
     ("limits", Limits::NAMES),
     ("operator", &["token_sha256", "public_key", "policy_keys"]),
@@ -396,7 +400,7 @@ fn name_other_builds(refused: BootRefusal) -> BootRefusal {
     let found = refused.found.0.trim_matches('"');
     let (others, names): (&[&str], _) = match refused.field.0.as_str() {
         "attestation.provider" => (&OTHER_PROVIDERS, "auto or software-only"),
-        "auth.mode" => (&auth::OTHER_MODES, "none or bearer"),
+        "auth.mode" => (&auth::OTHER_MODES, "none, bearer or jwt"),
         _ => return refused,
     };
     if !others.contains(&found) {

@@ -145,6 +145,9 @@ codes! {
     /// There is no secure connection to the tool server: another key or certificate than the catalog pins, one that no CA of
     /// `upstream.ca_roots` vouches for, or no TLS 1.3. Nothing was sent; the audit entry says what was expected and found.
     UpstreamTls = 49, "UPSTREAM_TLS", 502, -32000, "no secure connection to the tool server (nothing was sent)";
+    /// The identity has not called before, and all `limits.max_identities` places are taken by identities that hold sessions, labels, blocks or
+    /// counted calls.
+    IdentityLimit = 52, "IDENTITY_LIMIT", 503, -32000, "no room for another identity";
 }
 
 impl Code {

@@ -21,7 +21,7 @@ use crate::controls::Controls;
 use crate::error::Code;
 use crate::events::Events;
 use crate::http::Body;
-use crate::identity::{Access, Identity};
+use crate::identity::{Access, Credential, Identity};
 use crate::operator::{Authority, InForce};
 use crate::policy::Policy;
 use crate::polling::Polling;
@@ -90,8 +90,8 @@ pub struct Gateway {
 /// How a caller names its session.
 #[derive(Clone, Debug)]
 pub struct SessionRef {
-    /// Whose session it is.
-    pub identity: Rc<Identity>,
+    /// Whose session it is, as the caller has shown.
+    pub credential: Rc<Credential>,
     /// The id.
     pub id: String,
     /// Where it came from.
@@ -120,7 +120,7 @@ impl Gateway {
     /// [`Code::SessionLimit`], [`Code::SessionClosing`], [`Code::SessionHalted`], [`Code::InvalidParams`] for a
     /// malformed id.
     pub fn session(&self, wanted: &SessionRef) -> Result<Rc<Session>, Code> {
-        if let Some(session) = self.sessions.borrow().open(&wanted.identity, &wanted.id) {
+        if let Some(session) = self.sessions.borrow().open(&wanted.credential.identity, &wanted.id) {
             let state = session.state.borrow();
             if state.halted {
                 return Err(Code::SessionHalted);
@@ -132,7 +132,7 @@ impl Gateway {
             return Ok(session);
         }
         check_id(&wanted.id).map_err(|_| Code::InvalidParams)?;
-        let session = self.sessions.borrow_mut().create(&wanted.identity, &wanted.id, self.policy())?;
+        let session = self.sessions.borrow_mut().create(&wanted.credential.identity, &wanted.id, self.policy())?;
         let detail = self.start_detail(&session, wanted);
         let label = session.labels().max().as_str();
         let start = Draft { session_sensitivity_before: None, ..event(EntryType::SessionStart, label, &detail) };

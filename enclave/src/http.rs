@@ -14,7 +14,6 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::error::Code;
-use crate::identity::Denied;
 
 /// Why a body was not read.
 #[derive(Debug)]
@@ -160,10 +159,8 @@ pub fn error(code: Code, status: StatusCode, body: impl Into<Bytes>) -> Response
 }
 
 /// The refusal of a caller, with how to say who it is.
-pub fn challenged(denied: Denied, mut refusal: Response<Body>) -> Response<Body> {
-    if let Some(challenge) = denied.challenge() {
-        refusal.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-    }
+pub fn challenged(challenge: Option<HeaderValue>, mut refusal: Response<Body>) -> Response<Body> {
+    refusal.headers_mut().extend(challenge.map(|challenge| (WWW_AUTHENTICATE, challenge)));
     refusal
 }
 

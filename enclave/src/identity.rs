@@ -1,50 +1,75 @@
-//! Who calls: the agents of the configuration and the operator, told apart by their bearer tokens.
+//! Who calls: agents and the operator, told apart by what they show of themselves.
 //!
-//! A token is compared by its SHA-256, in constant time and with every configured one. It is looked at here and nowhere
-//! else: it is not forwarded, recorded or logged.
+//! A token is looked at here and nowhere else: it is not forwarded, recorded or logged.
 
-use std::cell::Cell;
+mod bearer;
+mod issuer;
+mod jwk;
+pub mod jwt;
+pub mod names;
+mod registry;
+pub mod resource;
+
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 use claim::Digest;
 use claim::json::Json;
-use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+use claim::time::Timestamp;
+use hyper::header::{HeaderMap, HeaderValue};
+use wire::BootRefusal;
 
-use crate::config::{AuthMode, Config, Scope, Token};
+use self::bearer::Tokens;
+use self::issuer::Issuer;
+use self::names::is_subject;
+use self::registry::Registry;
+use self::resource::Resource;
+use crate::config::{AuthMode, Config, Scope, TokenHash};
+use crate::controls::Held;
 use crate::error::Code;
 use crate::evidence::DevMode;
+use crate::gateway::Clock;
 use crate::labels::Labels;
 
 /// The subject of callers without authentication, and their id in policies.
 pub const ANONYMOUS: &str = "anonymous";
 
-/// Lengths of a token: what is shorter can be guessed, what is longer is none.
-const TOKEN_BYTES: std::ops::RangeInclusive<usize> = 32..=1024;
-const SCHEME: &str = "bearer ";
-
-/// An agent, as far as the gateway knows it. There is one for each of `auth.tokens`, or a single anonymous one.
+/// An agent, as far as the gateway knows it: a subject of an issuer, or the anonymous one.
 #[derive(Debug)]
 pub struct Identity {
-    /// Its place among the identities of this boot, from 0: for tables with a place for each.
-    pub number: usize,
-    /// What the configuration says of it; nothing for the anonymous one.
+    /// Never another's in this boot.
+    pub number: u64,
+    /// Nothing for the anonymous one.
     named: Option<Named>,
     scope: Scope,
     /// What all its sessions hold together, in scope `identity`.
     labels: Cell<Labels>,
+    /// What the controls keep of it, from its first call on.
+    pub held: OnceCell<Held>,
 }
 
 #[derive(Debug)]
 struct Named {
     subject: String,
     issuer: String,
-    groups: Vec<String>,
+}
+
+/// What an agent has shown of itself with a request. Its groups are the request's: another token of the same identity may say
+/// others.
+#[derive(Debug)]
+pub struct Credential {
+    /// Whose it is.
+    pub identity: Rc<Identity>,
+    /// `principal.groups` in policies.
+    pub groups: Vec<String>,
+    /// Nothing it shows counts from then on; nothing for what does not end.
+    pub until: Option<Timestamp>,
 }
 
 impl Identity {
-    fn new(number: usize, named: Option<Named>, scope: Scope) -> Rc<Self> {
-        Rc::new(Self { number, named, scope, labels: Cell::new(Labels::PUBLIC) })
+    fn new(number: u64, named: Option<Named>, scope: Scope) -> Rc<Self> {
+        Rc::new(Self { number, named, scope, labels: Cell::new(Labels::PUBLIC), held: OnceCell::new() })
     }
 
     /// The authenticated subject; unique in this boot.
@@ -55,11 +80,6 @@ impl Identity {
     /// Who vouches for it, perhaps empty.
     pub fn issuer(&self) -> Option<&str> {
         self.named.as_ref().map(|named| named.issuer.as_str())
-    }
-
-    /// Its groups.
-    pub fn groups(&self) -> &[String] {
-        self.named.as_ref().map_or(&[], |named| &named.groups)
     }
 
     /// How far its labels reach.
@@ -95,13 +115,32 @@ impl Identity {
         let named = self.named.as_ref()?;
         Some(Json::from([("subject", Json::from(&*named.subject)), ("issuer", Json::from(&*named.issuer))]))
     }
+
+    /// Whether something would be lost with it: labels, blocks, counted calls.
+    fn holds(&self) -> bool {
+        self.labels() != Labels::PUBLIC || self.held.get().is_some_and(|held| !held.is_idle())
+    }
+}
+
+impl Credential {
+    /// Of an identity itself, without anything that says more of it.
+    pub fn of(identity: Rc<Identity>) -> Rc<Self> {
+        Rc::new(Self { identity, groups: Vec::new(), until: None })
+    }
+
+    /// For how long it counts from now on; nothing if it does not any more.
+    pub fn left(&self, now: Timestamp) -> Option<Duration> {
+        let Some(until) = self.until else { return Some(Duration::MAX) };
+        let left = until.micros().saturating_sub(now.micros());
+        u64::try_from(left).ok().filter(|left| *left > 0).map(Duration::from_micros)
+    }
 }
 
 /// Who is behind a request.
 #[derive(Clone, Debug)]
 pub enum Caller {
     /// An agent.
-    Agent(Rc<Identity>),
+    Agent(Rc<Credential>),
     /// The operator.
     Operator,
 }
@@ -113,21 +152,26 @@ pub enum Denied {
     NoToken,
     /// No token that is known.
     BadToken,
+    /// A token that does not count.
+    Token(jwt::Refusal),
     /// The operator's token where an agent's belongs.
     NotAgent,
     /// Another caller than the operator.
     NotOperator,
     /// Nobody is the operator.
     NoOperator,
+    /// An identity that has not called before, and no room for it.
+    Full,
 }
 
 impl Denied {
     /// The error code.
     pub fn code(self) -> Code {
         match self {
-            Self::NoToken | Self::BadToken => Code::Unauthenticated,
+            Self::NoToken | Self::BadToken | Self::Token(_) => Code::Unauthenticated,
             Self::NotAgent => Code::AgentRequired,
             Self::NotOperator | Self::NoOperator => Code::OperatorRequired,
+            Self::Full => Code::IdentityLimit,
         }
     }
 
@@ -136,83 +180,124 @@ impl Denied {
         match self {
             Self::NoToken => "send Authorization: Bearer TOKEN",
             Self::BadToken => "the token is none of auth.tokens (one header, 32 to 1024 characters)",
+            Self::Token(refusal) => refusal.detail(),
             Self::NotAgent => "agents have tokens of their own",
             Self::NotOperator => "send the operator's token",
             Self::NoOperator => "this gateway has no operator; set operator.token_sha256",
-        }
-    }
-
-    /// `WWW-Authenticate` (RFC 6750 section 3), for those that could say who they are.
-    pub fn challenge(self) -> Option<HeaderValue> {
-        match self {
-            Self::NoToken => Some(HeaderValue::from_static(r#"Bearer realm="cmcp""#)),
-            Self::BadToken => Some(HeaderValue::from_static(r#"Bearer realm="cmcp", error="invalid_token""#)),
-            Self::NotAgent | Self::NotOperator | Self::NoOperator => None,
+            Self::Full => "every place holds sessions, labels, blocks or counted calls; raise limits.max_identities",
         }
     }
 }
 
 /// Who may call this gateway.
 pub struct Access {
-    /// By number; the anonymous one alone without authentication.
-    identities: Vec<Rc<Identity>>,
-    /// Hash and identity of each agent's token; nothing without authentication.
-    tokens: Option<Vec<Digest>>,
+    scheme: Scheme,
     operator: Option<Digest>,
+    registry: Registry,
+    resource: Option<Resource>,
+}
+
+/// How agents show who they are.
+enum Scheme {
+    /// They do not.
+    Anonymous(Rc<Credential>),
+    /// One of the tokens of the configuration.
+    Bearer(Tokens),
+    /// Tokens that an issuer signs.
+    Jwt(Box<Issuer>, Clock),
 }
 
 impl Access {
-    /// Whom the configuration names. Callers without authentication need dev mode.
-    pub fn new(config: &Config, _dev: &DevMode) -> Self {
-        let scope = config.scope();
-        let named = |(number, token): (usize, &Token)| {
-            let (subject, issuer, groups) = (token.subject.clone(), token.issuer.clone(), token.groups.clone());
-            Identity::new(number, Some(Named { subject, issuer, groups }), scope)
+    /// Whom the configuration lets in, by this clock. Callers without authentication need dev mode.
+    ///
+    /// # Errors
+    /// Keys or URLs that cannot be used.
+    pub fn new(config: &Config, _dev: &DevMode, clock: Clock) -> Result<Self, BootRefusal> {
+        let registry = Registry::new(config.limits.max_identities, config.scope());
+        let scheme = match config.auth.mode {
+            AuthMode::None => Scheme::Anonymous(Credential::of(registry.anonymous())),
+            AuthMode::Bearer => Scheme::Bearer(Tokens::new(&config.auth.tokens, &registry)),
+            AuthMode::Jwt => match &config.auth.jwt {
+                Some(jwt) => Scheme::Jwt(Box::new(Issuer::new(jwt)?), clock),
+                // Checked configurations have it. Without, nobody gets in.
+                None => Scheme::Bearer(Tokens::new(&[], &registry)),
+            },
         };
-        let operator = config.operator.token_sha256.and_then(crate::config::TokenHash::digest);
-        match config.auth.mode {
-            AuthMode::None => Self { identities: vec![Identity::new(0, None, scope)], tokens: None, operator },
-            AuthMode::Bearer => {
-                let tokens = &config.auth.tokens;
-                let identities = tokens.iter().enumerate().map(named).collect();
-                // Checked configurations have one for each. Without, nobody gets in: no tokens at all would let everybody in.
-                let hashes: Option<Vec<_>> = tokens.iter().map(|token| token.token_sha256.digest()).collect();
-                Self { identities, tokens: Some(hashes.unwrap_or_default()), operator }
-            }
-        }
+        let operator = config.operator.token_sha256.and_then(TokenHash::digest);
+        Ok(Self { scheme, operator, registry, resource: Resource::of(&config.auth)? })
     }
 
-    /// How many identities there are.
-    pub fn identities(&self) -> usize {
-        self.identities.len()
-    }
-
-    /// The identity of this subject.
+    /// The identity of this subject, if there is one: `anonymous` is nobody's subject, and the one that everybody is without
+    /// authentication.
     pub fn identity(&self, subject: &str) -> Option<Rc<Identity>> {
-        self.identities.iter().find(|identity| identity.subject() == Some(subject)).cloned()
+        match &self.scheme {
+            Scheme::Anonymous(everybody) => Some(everybody.identity.clone()).filter(|_| subject == ANONYMOUS),
+            Scheme::Bearer(_) | Scheme::Jwt(..) => self.registry.find(subject),
+        }
     }
 
-    /// The identity of this subject, or the one that everybody is without authentication.
-    pub fn identity_or_anonymous(&self, subject: &str) -> Option<Rc<Identity>> {
-        match self.tokens {
-            None => self.identities.first().filter(|_| subject == ANONYMOUS).cloned(),
-            Some(_) => self.identity(subject),
+    /// The same; where identities show themselves at run time, also of a subject that has not called yet. Nothing if there cannot
+    /// be one.
+    ///
+    /// # Errors
+    /// [`Denied::Full`].
+    pub fn named(&self, subject: &str) -> Result<Option<Rc<Identity>>, Denied> {
+        match &self.scheme {
+            Scheme::Jwt(issuer, _) if is_subject(subject) => issuer.identity(subject, &self.registry).map(Some),
+            _ => Ok(self.identity(subject)),
         }
+    }
+
+    /// What the gateway says of itself as a protected resource, if the configuration says where tokens come from.
+    pub fn resource(&self) -> Option<&Resource> {
+        self.resource.as_ref()
+    }
+
+    /// `WWW-Authenticate` for those that could say who they are (RFC 6750 section 3, RFC 9728 section 5.1).
+    pub fn challenge(&self, denied: Denied) -> Option<HeaderValue> {
+        let error = match denied {
+            Denied::NoToken => String::new(),
+            Denied::BadToken | Denied::Token(_) => {
+                format!(r#", error="invalid_token", error_description="{}""#, denied.detail())
+            }
+            Denied::NotAgent | Denied::NotOperator | Denied::NoOperator | Denied::Full => return None,
+        };
+        let metadata = |resource: &Resource| format!(r#", resource_metadata="{}""#, resource.url);
+        let metadata = self.resource.as_ref().map(metadata).unwrap_or_default();
+        HeaderValue::from_str(&format!(r#"Bearer realm="cmcp"{error}{metadata}"#)).ok()
     }
 
     /// Who sent these header fields.
     ///
     /// # Errors
-    /// [`Denied::NoToken`], [`Denied::BadToken`].
+    /// [`Denied::NoToken`], [`Denied::BadToken`], [`Denied::Token`], [`Denied::Full`].
     pub fn caller(&self, headers: &HeaderMap) -> Result<Caller, Denied> {
-        // Nothing to compare with: the common case in dev mode.
-        let nobody_has_one = self.tokens.is_none() && self.operator.is_none();
-        let token = if nobody_has_one { Err(Denied::NoToken) } else { bearer(headers) };
-        match (&self.tokens, token) {
-            (Some(tokens), token) => self.holder(tokens, &token?),
-            (None, Ok(hash)) if self.is_operator(&hash) => Ok(Caller::Operator),
+        match &self.scheme {
+            // Nothing to compare with: the common case in dev mode.
+            Scheme::Anonymous(everybody) if self.operator.is_none() => Ok(Caller::Agent(everybody.clone())),
             // Without authentication a token says nothing, unless it is the operator's.
-            (None, _) => self.anybody(),
+            Scheme::Anonymous(everybody) => match bearer::token(headers).and_then(bearer::hash) {
+                Ok(hash) if self.is_operator(&hash) => Ok(Caller::Operator),
+                _ => Ok(Caller::Agent(everybody.clone())),
+            },
+            Scheme::Bearer(tokens) => {
+                let hash = bearer::hash(bearer::token(headers)?)?;
+                let holder = tokens.holder(&hash);
+                if self.is_operator(&hash) {
+                    return Ok(Caller::Operator);
+                }
+                holder.map(Caller::Agent).ok_or(Denied::BadToken)
+            }
+            Scheme::Jwt(issuer, clock) => {
+                let token = bearer::token(headers).map_err(|denied| match denied {
+                    Denied::BadToken => Denied::Token(jwt::Refusal::Shape),
+                    other => other,
+                })?;
+                if bearer::hash(token).is_ok_and(|hash| self.is_operator(&hash)) {
+                    return Ok(Caller::Operator);
+                }
+                issuer.holder(token, clock.now(), &self.registry).map(Caller::Agent)
+            }
         }
     }
 
@@ -220,9 +305,9 @@ impl Access {
     ///
     /// # Errors
     /// As [`Self::caller`], and [`Denied::NotAgent`] for the operator.
-    pub fn agent(&self, headers: &HeaderMap) -> Result<Rc<Identity>, Denied> {
+    pub fn agent(&self, headers: &HeaderMap) -> Result<Rc<Credential>, Denied> {
         match self.caller(headers)? {
-            Caller::Agent(identity) => Ok(identity),
+            Caller::Agent(credential) => Ok(credential),
             Caller::Operator => Err(Denied::NotAgent),
         }
     }
@@ -247,44 +332,8 @@ impl Access {
         }
     }
 
-    fn anybody(&self) -> Result<Caller, Denied> {
-        self.identities.first().cloned().map(Caller::Agent).ok_or(Denied::NoToken)
-    }
-
     fn is_operator(&self, hash: &Digest) -> bool {
-        self.operator.is_some_and(|operator| same(&operator, hash).into())
-    }
-
-    /// Whose token has this hash. Every configured one is looked at, whichever it is.
-    fn holder(&self, tokens: &[Digest], hash: &Digest) -> Result<Caller, Denied> {
-        let mut found = u32::MAX;
-        for (number, token) in (0..).zip(tokens) {
-            found.conditional_assign(&number, same(token, hash));
-        }
-        if self.is_operator(hash) {
-            return Ok(Caller::Operator);
-        }
-        let identity = usize::try_from(found).ok().and_then(|number| self.identities.get(number));
-        identity.cloned().map(Caller::Agent).ok_or(Denied::BadToken)
-    }
-}
-
-fn same(one: &Digest, other: &Digest) -> Choice {
-    one.bytes().as_slice().ct_eq(other.bytes().as_slice())
-}
-
-/// SHA-256 of the one bearer token (RFC 6750 section 2.1).
-fn bearer(headers: &HeaderMap) -> Result<Digest, Denied> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let value = values.next().ok_or(Denied::NoToken)?;
-    let value = value.to_str().ok().filter(|_| values.next().is_none()).ok_or(Denied::BadToken)?;
-    let scheme = value.get(..SCHEME.len()).filter(|scheme| scheme.eq_ignore_ascii_case(SCHEME));
-    let token = scheme.and_then(|scheme| value.get(scheme.len()..)).unwrap_or_default().trim_matches(' ');
-    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
-    if TOKEN_BYTES.contains(&token.len()) && token.bytes().all(known) {
-        Ok(Digest::of(token))
-    } else {
-        Err(Denied::BadToken)
+        self.operator.is_some_and(|operator| bearer::same(&operator, hash).into())
     }
 }
 

@@ -21,7 +21,7 @@ pub fn first_steps(address: SocketAddr, documents: &Documents, report: &BootRepo
     let store = documents.settings.store.display();
     let (bundle, catalog) = (sha256(report.bundle_hash), sha256(report.catalog_hash));
     let (with_token, token) = if documents.settings.wants_token {
-        (", with the token of one of auth.tokens in $TOKEN", " -H \"Authorization: Bearer $TOKEN\"")
+        (", with an agent's token in $TOKEN", " -H \"Authorization: Bearer $TOKEN\"")
     } else {
         ("", "")
     };

@@ -159,7 +159,12 @@ impl Gateway {
 
     /// The gateway as this agent, or as `operator`, has it.
     pub fn caller(&self, name: &str) -> Named<'_> {
-        Named { gateway: self, authorization: format!("Bearer {}", token(name)) }
+        self.bearer(&token(name))
+    }
+
+    /// The gateway as whoever sends this token has it.
+    pub fn bearer(&self, token: &str) -> Named<'_> {
+        Named { gateway: self, authorization: format!("Bearer {token}") }
     }
 
     /// The claim of a session.

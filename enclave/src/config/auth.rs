@@ -7,16 +7,19 @@ use serde::{Deserialize, Deserializer};
 use wire::{BootRefusal, Document, RefusalCode};
 
 use super::invalid;
+use super::jwt::Jwt;
 use super::operator::Operator;
 use crate::document::refusal;
-use crate::identity::ANONYMOUS;
+use crate::identity::jwt::Rules;
+use crate::identity::resource::Resource;
+use crate::identity::{ANONYMOUS, names};
 
 /// Modes of other builds, so that the refusal can say so.
-pub(super) const OTHER_MODES: [&str; 2] = ["jwt", "mtls"];
+pub(super) const OTHER_MODES: [&str; 1] = ["mtls"];
 /// Tokens of one configuration: each is compared with every request's.
 const MAX_TOKENS: usize = 1000;
-/// Longest subject, issuer or group in bytes.
-const LONGEST_NAME: usize = 128;
+/// Longest issuer or group of a token's holder in bytes.
+const LONGEST_NAME: usize = names::LONGEST;
 /// Groups of one subject.
 const MAX_GROUPS: usize = 64;
 
@@ -30,6 +33,13 @@ pub struct Auth {
     /// The agents of mode `bearer`, at most 1000.
     #[cfg_attr(test, schemars(length(max = 1000)))]
     pub tokens: Vec<Token>,
+    /// Whose tokens count in mode `jwt`.
+    pub jwt: Option<Jwt>,
+    /// URL of this gateway's `/mcp`, for agents that ask where to get a token (RFC 9728).
+    pub resource: Option<String>,
+    /// Where they get one; `jwt.issuer` if it is left out.
+    #[cfg_attr(test, schemars(length(max = 8)))]
+    pub authorization_servers: Vec<String>,
 }
 
 /// `auth.mode`.
@@ -42,6 +52,19 @@ pub enum AuthMode {
     None,
     /// `Authorization: Bearer TOKEN`.
     Bearer,
+    /// `Authorization: Bearer TOKEN`, a JSON Web Token that an issuer signed.
+    Jwt,
+}
+
+impl AuthMode {
+    /// The name in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Bearer => "bearer",
+            Self::Jwt => "jwt",
+        }
+    }
 }
 
 /// An agent, and the token that shows it.
@@ -49,7 +72,7 @@ pub enum AuthMode {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Token {
-    /// Its name, unique: the principal's id in policies. 1 to 128 letters, digits and `._:@/+~-`.
+    /// Its name, unique: the principal's id in policies. 1 to 128 letters, digits and `._:@/+~|-`.
     pub subject: String,
     /// Who vouches for it: `principal.issuer` in policies.
     #[serde(default)]
@@ -121,17 +144,12 @@ impl schemars::JsonSchema for TokenHash {
 
 /// Refuses names and tokens that could be mistaken for each other.
 pub(super) fn check(auth: &Auth, operator: &Operator) -> Result<(), BootRefusal> {
-    match (auth.mode, auth.tokens.len()) {
-        (AuthMode::None, 0) | (AuthMode::Bearer, 1..=MAX_TOKENS) => {}
-        (AuthMode::None, _) => return Err(invalid("auth.mode", "\"none\"", "bearer, because auth.tokens has tokens")),
-        (AuthMode::Bearer, 0) => {
-            let expected = "at least one {subject, token_sha256}";
-            return Err(refusal(RefusalCode::Missing, &Document::Config, "auth.tokens", "nothing", expected));
-        }
-        (AuthMode::Bearer, tokens) => {
-            return Err(invalid("auth.tokens", &tokens.to_string(), &format!("at most {MAX_TOKENS}")));
-        }
+    check_mode(auth)?;
+    if let Some(jwt) = &auth.jwt {
+        jwt.check()?;
+        Rules::of(jwt)?;
     }
+    Resource::of(auth)?;
     let mut seen = Seen::default();
     for (index, token) in auth.tokens.iter().enumerate() {
         let at = format!("auth.tokens[{index}]");
@@ -142,14 +160,35 @@ pub(super) fn check(auth: &Auth, operator: &Operator) -> Result<(), BootRefusal>
     operator.token_sha256.map_or(Ok(()), |hash| seen.token("operator", hash))
 }
 
+/// Refuses settings of a mode that is not the one, and a mode without its settings.
+fn check_mode(auth: &Auth) -> Result<(), BootRefusal> {
+    let missing = |field, expected| refusal(RefusalCode::Missing, &Document::Config, field, "nothing", expected);
+    let mode = format!("{:?}", auth.mode.as_str());
+    if auth.mode != AuthMode::Bearer && !auth.tokens.is_empty() {
+        return Err(invalid("auth.mode", &mode, "bearer, because auth.tokens has tokens"));
+    }
+    if auth.mode != AuthMode::Jwt && auth.jwt.is_some() {
+        return Err(invalid("auth.mode", &mode, "jwt, because auth.jwt is there"));
+    }
+    match auth.mode {
+        AuthMode::Bearer if auth.tokens.is_empty() => {
+            Err(missing("auth.tokens", "at least one {subject, token_sha256}"))
+        }
+        AuthMode::Bearer if auth.tokens.len() > MAX_TOKENS => {
+            Err(invalid("auth.tokens", &auth.tokens.len().to_string(), &format!("at most {MAX_TOKENS}")))
+        }
+        AuthMode::Jwt if auth.jwt.is_none() => Err(missing("auth.jwt", "{issuer, audience, jwks: {keys: [...]}}")),
+        AuthMode::None | AuthMode::Bearer | AuthMode::Jwt => Ok(()),
+    }
+}
+
 fn check_names(at: &str, token: &Token) -> Result<(), BootRefusal> {
     let short = |text: &str| (1..=LONGEST_NAME).contains(&text.len());
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._:@/+~-".contains(&byte);
     let printable = |text: &str| short(text) && text.bytes().all(|byte| (0x20..=0x7e).contains(&byte));
     let subject = &token.subject;
-    if !short(subject) || !subject.bytes().all(plain) || subject == ANONYMOUS {
-        let expected =
-            format!("1 to {LONGEST_NAME} letters, digits and ._:@/+~-, and not {ANONYMOUS}, who has no token");
+    if !names::is_subject(subject) {
+        let (longest, marks) = (names::LONGEST, names::MARKS);
+        let expected = format!("1 to {longest} letters, digits and {marks}, and not {ANONYMOUS}, who has no token");
         return Err(invalid(&format!("{at}.subject"), &format!("{subject:?}"), &expected));
     }
     let expected = format!("1 to {LONGEST_NAME} bytes of printable ASCII");

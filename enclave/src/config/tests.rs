@@ -203,6 +203,7 @@ fn names_and_tokens_that_could_be_mistaken_are_refused() {
     };
     for (name, extra, code, field) in [
         ("another mode", json!({"auth": {"mode": "mtls"}}), Unsupported, "auth.mode"),
+        ("no issuer", json!({"auth": {"mode": "jwt"}}), Missing, "auth.jwt"),
         ("no mode", json!({"auth": {"tokens": [one("a", "a")]}}), InvalidValue, "auth.mode"),
         ("no tokens", json!({"auth": {"mode": "bearer"}}), Missing, "auth.tokens"),
         ("no hash", auth(&json!([{"subject": "a"}])), Missing, "auth.tokens[0].token_sha256"),
@@ -252,8 +253,8 @@ fn expected_says_how_to_get_there() {
         (json!({"attestation": {"enforcement_mode": "off"}}), "one of enforcing, advisory, silent"),
         (json!({"limits": {"max_sessions": "many"}}), "a whole number"),
         (json!({"limits": {"max_headers": 5}}), "10 to 1000: common clients send about ten"),
-        (json!({"auth": {"mode": "jwt"}}), "none or bearer; jwt is not in this build"),
-        (json!({"auth": {"mode": "basic"}}), "none or bearer"),
+        (json!({"auth": {"mode": "mtls"}}), "none, bearer or jwt; mtls is not in this build"),
+        (json!({"auth": {"mode": "basic"}}), "one of none, bearer, jwt"),
         (
             json!({"auth": {"tokens": [{"subject": "a", "token_sha256": hash("a")}]}}),
             "bearer, because auth.tokens has tokens",
@@ -340,7 +341,8 @@ fn schema_and_parser_agree() {
         json!({"model": {"provider": "x"}}),
         json!({"audit": {"durability": "none"}}),
         json!({"claim_profile": "v2"}),
-        json!({"auth": {"mode": "jwt"}}),
+        json!({"auth": {"mode": "basic"}}),
+        json!({"auth": {"mode": "jwt", "jwt": {"issuer": "a", "audience": "b"}}}),
         json!({"operator": {"token_sha256": "secret"}}),
         json!({"sensitivity": {"scope": "user"}}),
     ] {

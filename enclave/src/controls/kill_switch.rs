@@ -5,20 +5,22 @@ use std::time::Duration;
 
 use claim::operator::Blocked;
 
-use super::Stop;
 use super::window::{Count, Window};
+use super::{Names, Stop};
 use crate::config;
 use crate::error::Code;
 use crate::operator::InForce;
 
-/// Who is blocked, and how everybody's last calls went.
+/// Who is blocked from the start, and when others are.
 pub struct KillSwitch {
     settings: Option<config::KillSwitch>,
-    identities: Vec<State>,
-    warnings: Vec<String>,
+    /// By the signed controls.
+    blocked: Vec<Blocked>,
 }
 
-struct State {
+/// Whether an identity is blocked, and how its last calls went.
+#[derive(Debug)]
+pub(super) struct State {
     blocked: Cell<Option<By>>,
     /// Only where the deny rate is watched.
     window: Option<RefCell<Window>>,
@@ -54,48 +56,33 @@ pub enum Refusal {
 }
 
 impl KillSwitch {
-    pub(super) fn new(
-        settings: &config::KillSwitch,
-        in_force: Option<&InForce>,
-        names: &[(&str, &str)],
-    ) -> Option<Self> {
-        let blocked = in_force.map_or(&[][..], |in_force| &in_force.controls.blocked);
-        if !settings.enabled && blocked.is_empty() {
-            return None;
+    pub(super) fn new(settings: &config::KillSwitch, in_force: Option<&InForce>) -> Option<Self> {
+        let blocked = in_force.map_or_else(Vec::new, |in_force| in_force.controls.blocked.clone());
+        let settings = settings.enabled.then(|| settings.clone());
+        (settings.is_some() || !blocked.is_empty()).then_some(Self { settings, blocked })
+    }
+
+    /// An identity before its first call.
+    pub(super) fn state(&self, subject: &str, issuer: &str) -> State {
+        let window = |settings: &config::KillSwitch| RefCell::new(Window::new(settings.window_seconds));
+        State {
+            blocked: Cell::new(self.blocked.iter().any(|one| is(one, subject, issuer)).then_some(By::Controls)),
+            window: self.settings.as_ref().map(window),
         }
-        let state = |(subject, issuer): &(&str, &str)| State {
-            blocked: Cell::new(blocked.iter().any(|one| is(one, subject, issuer)).then_some(By::Controls)),
-            window: settings.enabled.then(|| RefCell::new(Window::new(settings.window_seconds))),
-        };
-        let unknown = |one: &&Blocked| !names.iter().any(|(subject, issuer)| is(one, subject, issuer));
-        let warning = |one: &Blocked| format!("controls: blocked: there is no identity {:?}", one.subject);
-        Some(Self {
-            settings: settings.enabled.then(|| settings.clone()),
-            identities: names.iter().map(state).collect(),
-            warnings: blocked.iter().filter(unknown).map(warning).collect(),
-        })
     }
 
     pub(super) fn enabled(&self) -> bool {
         self.settings.is_some()
     }
 
-    pub(super) fn warnings(&self) -> &[String] {
-        &self.warnings
+    /// Whom the signed controls block, and nobody can be.
+    pub(super) fn warnings(&self, names: &Names<'_>) -> Vec<String> {
+        let nobody = self.blocked.iter().filter(|one| !names.has(&one.subject, one.issuer.as_deref()));
+        nobody.map(|one| format!("controls: blocked: there is no identity {:?}", one.subject)).collect()
     }
 
-    pub(super) fn admit(&self, who: usize) -> Result<(), Stop> {
-        let reason = match self.identities.get(who).map(|state| state.blocked.get()) {
-            Some(None) => return Ok(()),
-            Some(Some(By::Controls)) => "the operator's controls block this identity",
-            Some(Some(By::Switch)) | None => "the kill switch has tripped for this identity",
-        };
-        Err(Stop::new(Code::KillSwitch, "kill_switch", reason))
-    }
-
-    pub(super) fn ended(&self, who: usize, denied: bool, now: Duration) -> Option<Tripped> {
+    pub(super) fn ended(&self, state: &State, denied: bool, now: Duration) -> Option<Tripped> {
         let settings = self.settings.as_ref()?;
-        let state = self.identities.get(who)?;
         let Count { calls, denied } = state.window.as_ref()?.borrow_mut().count(denied, now);
         let too_many = calls >= settings.min_calls && denied * 100 >= settings.deny_rate_percent * calls;
         if !too_many || state.blocked.get().is_some() {
@@ -104,31 +91,49 @@ impl KillSwitch {
         state.blocked.set(Some(By::Switch));
         Some(Tripped { calls, denied, settings: settings.clone() })
     }
+}
 
-    /// Blocks an identity; false if it is blocked.
-    pub fn trip(&self, who: usize) -> bool {
-        let Some(state) = self.identities.get(who).filter(|state| state.blocked.get().is_none()) else { return false };
-        state.blocked.set(Some(By::Switch));
-        true
+impl State {
+    pub(super) fn admit(&self) -> Result<(), Stop> {
+        let reason = match self.blocked.get() {
+            None => return Ok(()),
+            Some(By::Controls) => "the operator's controls block this identity",
+            Some(By::Switch) => "the kill switch has tripped for this identity",
+        };
+        Err(Stop::new(Code::KillSwitch, "kill_switch", reason))
+    }
+
+    /// Blocks the identity; false if it is blocked.
+    pub(super) fn trip(&self) -> bool {
+        let free = self.blocked.get().is_none();
+        if free {
+            self.blocked.set(Some(By::Switch));
+        }
+        free
     }
 
     /// Decides the identity's calls again, and forgets how the last ones went.
     ///
     /// # Errors
     /// It is not blocked, or not by the switch.
-    pub fn unblock(&self, who: usize) -> Result<(), Refusal> {
-        let state = self.identities.get(who).ok_or(Refusal::NotBlocked)?;
-        match state.blocked.get() {
+    pub(super) fn unblock(&self) -> Result<(), Refusal> {
+        match self.blocked.get() {
             None => Err(Refusal::NotBlocked),
             Some(By::Controls) => Err(Refusal::ByControls),
             Some(By::Switch) => {
-                state.blocked.set(None);
-                if let Some(window) = &state.window {
+                self.blocked.set(None);
+                if let Some(window) = &self.window {
                     window.borrow_mut().clear();
                 }
                 Ok(())
             }
         }
+    }
+
+    /// Whether nothing of it would be missed: no block but that of the controls, which it would have again, and no calls.
+    pub(super) fn is_idle(&self, now: Duration) -> bool {
+        let empty = |window: &RefCell<Window>| window.borrow_mut().is_empty(now);
+        self.blocked.get() != Some(By::Switch) && self.window.as_ref().is_none_or(empty)
     }
 }
 
@@ -146,6 +151,7 @@ mod tests {
 
     use super::{KillSwitch, Refusal};
     use crate::config;
+    use crate::controls::Names;
     use crate::operator::InForce;
 
     const NAMES: &[(&str, &str)] = &[("a", "i"), ("b", ""), ("c", "j")];
@@ -168,30 +174,38 @@ mod tests {
     #[test]
     fn controls_block_whom_they_name() {
         let blocks = in_force(&[("a", Some("i")), ("b", None), ("c", Some("other")), ("gone", None)]);
-        let switch = KillSwitch::new(&settings(false), Some(&blocks), NAMES).unwrap();
-        assert!(switch.admit(0).is_err() && switch.admit(1).is_err());
-        assert!(switch.admit(2).is_ok(), "of another issuer");
-        assert!(switch.admit(3).is_err(), "nobody");
-        assert_eq!(switch.warnings().len(), 2);
-        assert_eq!(switch.unblock(0), Err(Refusal::ByControls));
-        assert!(KillSwitch::new(&settings(false), Some(&in_force(&[])), NAMES).is_none(), "nothing to do");
+        let switch = KillSwitch::new(&settings(false), Some(&blocks)).unwrap();
+        let [a, b, c] =
+            NAMES.iter().map(|(subject, issuer)| switch.state(subject, issuer)).collect::<Vec<_>>().try_into().unwrap();
+        assert!(a.admit().is_err() && b.admit().is_err());
+        assert!(c.admit().is_ok(), "of another issuer");
+        assert_eq!(switch.warnings(&Names::These(NAMES.to_vec())).len(), 2);
+        assert_eq!(switch.warnings(&Names::Of(Some("i"))).len(), 1, "c of another issuer");
+        assert_eq!(switch.warnings(&Names::Of(None)).len(), 0, "issuers are not known beforehand");
+        assert_eq!(a.unblock(), Err(Refusal::ByControls));
+        assert!(KillSwitch::new(&settings(false), Some(&in_force(&[]))).is_none(), "nothing to do");
     }
 
     #[test]
     fn the_deny_rate_trips_once_and_for_one() {
-        let switch = KillSwitch::new(&settings(true), Some(&in_force(&[])), NAMES).unwrap();
+        let switch = KillSwitch::new(&settings(true), Some(&in_force(&[]))).unwrap();
+        let (a, b) = (switch.state("a", ""), switch.state("b", ""));
         let at = Duration::from_secs;
-        assert_eq!(switch.ended(0, true, at(1)), None);
-        assert_eq!(switch.ended(0, true, at(1)), None);
-        assert_eq!(switch.ended(0, false, at(2)), None);
-        let tripped = switch.ended(0, false, at(3)).unwrap();
+        assert!(a.is_idle(at(1)));
+        assert_eq!(switch.ended(&a, true, at(1)), None);
+        assert_eq!(switch.ended(&a, true, at(1)), None);
+        assert_eq!(switch.ended(&a, false, at(2)), None);
+        let tripped = switch.ended(&a, false, at(3)).unwrap();
         assert_eq!((tripped.calls, tripped.denied), (4, 2));
-        assert_eq!(switch.ended(0, true, at(3)), None, "once");
-        assert!(switch.admit(0).is_err() && switch.admit(1).is_ok());
-        assert!(!switch.trip(0) && switch.trip(1));
-        assert_eq!(switch.unblock(0), Ok(()));
-        assert_eq!(switch.unblock(0), Err(Refusal::NotBlocked));
-        assert_eq!(switch.ended(0, true, at(3)), None, "earlier calls are forgotten");
-        assert!(switch.admit(0).is_ok());
+        assert_eq!(switch.ended(&a, true, at(3)), None, "once");
+        assert!(a.admit().is_err() && b.admit().is_ok());
+        assert!(!a.trip() && b.trip());
+        assert!(!a.is_idle(at(1000)) && !b.is_idle(at(3)), "blocked");
+        assert_eq!(a.unblock(), Ok(()));
+        assert_eq!(a.unblock(), Err(Refusal::NotBlocked));
+        assert!(a.is_idle(at(3)));
+        assert_eq!(switch.ended(&a, true, at(3)), None, "earlier calls are forgotten");
+        assert!(a.admit().is_ok());
+        assert!(!a.is_idle(at(3)) && a.is_idle(at(1000)), "a call counts as long as the window lasts");
     }
 }

@@ -14,13 +14,13 @@ use crate::catalog::Catalog;
 use crate::config::{AuthMode, Config};
 use crate::document::{one_of, refusal};
 use crate::error::Code;
-use crate::identity::ANONYMOUS;
+use crate::identity::{ANONYMOUS, Identity};
 use crate::labels::{Label, Labels};
 use crate::operator::InForce;
 
 use ceilings::Ceilings;
 pub use kill_switch::{KillSwitch, Refusal as KillRefusal, Tripped};
-use rates::Rates;
+use rates::{Buckets, Rates};
 
 /// Why a call is stopped.
 #[derive(Clone, Debug)]
@@ -53,7 +53,24 @@ pub struct Controls {
     kill_switch: Option<KillSwitch>,
     ceilings: Option<Ceilings>,
     rates: Option<Rates>,
+    warnings: Vec<String>,
     since: Instant,
+}
+
+/// What is kept of an identity.
+#[derive(Debug)]
+pub struct Held {
+    switch: Option<kill_switch::State>,
+    buckets: Buckets,
+    since: Instant,
+}
+
+/// Which identities there can be.
+enum Names<'a> {
+    /// These, by subject and issuer.
+    These(Vec<(&'a str, &'a str)>),
+    /// Whomever the issuer names; whomever somebody names, if no issuer is given.
+    Of(Option<&'a str>),
 }
 
 impl Controls {
@@ -62,13 +79,27 @@ impl Controls {
     /// # Errors
     /// A tool, label or subject that does not exist.
     pub fn new(config: &Config, catalog: &Catalog, in_force: Option<&InForce>) -> Result<Self, BootRefusal> {
-        let names = &names(config);
+        let names = &Names::of(config);
+        let kill_switch = KillSwitch::new(&config.kill_switch, in_force);
         Ok(Self {
             halted: config.kill_switch.enabled && in_force.is_none(),
-            kill_switch: KillSwitch::new(&config.kill_switch, in_force, names),
+            warnings: kill_switch.as_ref().map_or_else(Vec::new, |kill_switch| kill_switch.warnings(names)),
+            kill_switch,
             ceilings: Ceilings::new(&config.sink_policy, catalog)?,
             rates: Rates::new(&config.rate_limits, catalog, names)?,
             since: Instant::now(),
+        })
+    }
+
+    /// What is kept of this identity, from now on if nothing was.
+    fn held<'i>(&self, who: &'i Identity) -> &'i Held {
+        who.held.get_or_init(|| {
+            let (subject, issuer) = (who.subject().unwrap_or(ANONYMOUS), who.issuer().unwrap_or_default());
+            Held {
+                switch: self.kill_switch.as_ref().map(|kill_switch| kill_switch.state(subject, issuer)),
+                buckets: self.rates.as_ref().map(|rates| rates.buckets(subject)).unwrap_or_default(),
+                since: self.since,
+            }
         })
     }
 
@@ -81,15 +112,15 @@ impl Controls {
     ///
     /// # Errors
     /// Why not.
-    pub fn admit(&self, who: usize) -> Result<(), Stop> {
+    pub fn admit(&self, who: &Identity) -> Result<(), Stop> {
         if self.halted {
             let reason = "kill_switch.enabled without operator controls";
             return Err(Stop::new(Code::GatewayHalted, "kill_switch", reason));
         }
-        match &self.kill_switch {
-            Some(kill_switch) => kill_switch.admit(who),
-            None => Ok(()),
+        if self.kill_switch.is_none() {
+            return Ok(());
         }
+        self.held(who).switch.as_ref().map_or(Ok(()), kill_switch::State::admit)
     }
 
     /// Whether data of these labels may reach a sink.
@@ -118,26 +149,48 @@ impl Controls {
     ///
     /// # Errors
     /// Until when it is not.
-    pub fn count(&self, who: usize, sink: Sink) -> Result<(), Stop> {
+    pub fn count(&self, who: &Identity, sink: Sink) -> Result<(), Stop> {
         match &self.rates {
-            Some(rates) => rates.count(who, sink, self.since.elapsed()),
+            Some(rates) => rates.count(&self.held(who).buckets, sink, self.since.elapsed()),
             None => Ok(()),
         }
     }
 
     /// Counts the end of a call; what there is to record if the kill switch trips with it.
-    pub fn ended(&self, who: usize, denied: bool) -> Option<Tripped> {
-        self.kill_switch.as_ref()?.ended(who, denied, self.since.elapsed())
+    pub fn ended(&self, who: &Identity, denied: bool) -> Option<Tripped> {
+        let kill_switch = self.kill_switch.as_ref()?;
+        kill_switch.ended(self.held(who).switch.as_ref()?, denied, self.since.elapsed())
     }
 
-    /// The kill switch, if it is enabled.
-    pub fn kill_switch(&self) -> Option<&KillSwitch> {
-        self.kill_switch.as_ref().filter(|kill_switch| kill_switch.enabled())
+    /// Whether the kill switch is enabled.
+    pub fn has_kill_switch(&self) -> bool {
+        self.kill_switch.as_ref().is_some_and(KillSwitch::enabled)
+    }
+
+    /// Blocks an identity; false if it is blocked.
+    pub fn trip(&self, who: &Identity) -> bool {
+        self.held(who).switch.as_ref().is_some_and(kill_switch::State::trip)
+    }
+
+    /// Decides the identity's calls again, and forgets how the last ones went.
+    ///
+    /// # Errors
+    /// It is not blocked, or not by the switch.
+    pub fn unblock(&self, who: &Identity) -> Result<(), KillRefusal> {
+        self.held(who).switch.as_ref().map_or(Err(KillRefusal::NotBlocked), kill_switch::State::unblock)
     }
 
     /// What the author of the controls should reconsider.
     pub fn warnings(&self) -> &[String] {
-        self.kill_switch.as_ref().map_or(&[], KillSwitch::warnings)
+        &self.warnings
+    }
+}
+
+impl Held {
+    /// Whether nothing would be lost if it were forgotten: it would begin again as it is.
+    pub fn is_idle(&self) -> bool {
+        let now = self.since.elapsed();
+        self.switch.as_ref().is_none_or(|switch| switch.is_idle(now)) && self.buckets.are_full(now)
     }
 }
 
@@ -152,13 +205,25 @@ impl Stop {
     }
 }
 
-/// Subjects and issuers of the identities, by their number.
-fn names(config: &Config) -> Vec<(&str, &str)> {
-    match config.auth.mode {
-        AuthMode::None => vec![(ANONYMOUS, "")],
-        AuthMode::Bearer => {
-            let tokens = config.auth.tokens.iter();
-            tokens.map(|token| (token.subject.as_str(), token.issuer.as_str())).collect()
+impl<'a> Names<'a> {
+    /// Whether there can be an identity of this subject, and of this issuer if one is named.
+    fn has(&self, subject: &str, issuer: Option<&str>) -> bool {
+        match self {
+            Self::These(names) => {
+                names.iter().any(|name| name.0 == subject && issuer.is_none_or(|issuer| issuer == name.1))
+            }
+            Self::Of(only) => only.is_none_or(|only| issuer.is_none_or(|issuer| issuer == only)),
+        }
+    }
+
+    fn of(config: &'a Config) -> Self {
+        match config.auth.mode {
+            AuthMode::None => Self::These(vec![(ANONYMOUS, "")]),
+            AuthMode::Bearer => {
+                let tokens = config.auth.tokens.iter();
+                Self::These(tokens.map(|token| (token.subject.as_str(), token.issuer.as_str())).collect())
+            }
+            AuthMode::Jwt => Self::Of(config.auth.jwt.as_ref().map(|jwt| jwt.issuer.as_str())),
         }
     }
 }

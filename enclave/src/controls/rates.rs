@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use wire::{BootRefusal, Document, RefusalCode};
 
-use super::{Sink, Stop, tool};
+use super::{Names, Sink, Stop, tool};
 use crate::catalog::Catalog;
 use crate::config::RateLimit;
 use crate::document::refusal;
@@ -18,11 +18,14 @@ struct Rule {
     /// Of this tool; of everything.
     tool: Option<usize>,
     /// Of this identity; of each for itself.
-    subject: Option<usize>,
+    subject: Option<String>,
     bucket: Bucket,
-    /// By identity: when its bucket is full again, in nanoseconds of the monotonic clock.
-    full_at: Vec<Cell<u64>>,
 }
+
+/// An identity's buckets, by rule: when each is full again, in nanoseconds of the monotonic clock. None where the rule is about
+/// others.
+#[derive(Debug, Default)]
+pub(super) struct Buckets(Vec<Option<Cell<u64>>>);
 
 /// A bucket that holds some calls and gets one back every `interval`.
 #[derive(Clone, Copy)]
@@ -33,34 +36,35 @@ struct Bucket {
 }
 
 impl Rates {
-    pub(super) fn new(
-        limits: &[RateLimit],
-        catalog: &Catalog,
-        names: &[(&str, &str)],
-    ) -> Result<Option<Self>, BootRefusal> {
+    pub(super) fn new(limits: &[RateLimit], catalog: &Catalog, names: &Names<'_>) -> Result<Option<Self>, BootRefusal> {
         if limits.is_empty() {
             return Ok(None);
         }
         let rule = |(index, limit): (usize, &RateLimit)| {
             let field = |name: &str| format!("rate_limits[{index}].{name}");
             let of_tool = |name: &String| tool(catalog, &field("tool"), name);
-            let of_subject = |name: &String| subject(names, &field("subject"), name);
+            let of_subject = |name: &String| subject(names, &field("subject"), name).map(|()| name.clone());
             Ok(Rule {
                 tool: limit.tool.as_ref().map(of_tool).transpose()?,
                 subject: limit.subject.as_ref().map(of_subject).transpose()?,
                 bucket: Bucket::new(limit.calls, limit.per_seconds),
-                full_at: vec![Cell::new(0); names.len()],
             })
         };
         limits.iter().enumerate().map(rule).collect::<Result<_, _>>().map(|rules| Some(Self(rules)))
     }
 
+    /// Full buckets for an identity.
+    pub(super) fn buckets(&self, name: &str) -> Buckets {
+        let its = |rule: &Rule| rule.subject.as_ref().is_none_or(|subject| subject == name).then(Cell::default);
+        Buckets(self.0.iter().map(its).collect())
+    }
+
     /// Takes one call out of every bucket that it is in, or out of none.
-    pub(super) fn count(&self, who: usize, sink: Sink, now: Duration) -> Result<(), Stop> {
-        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+    pub(super) fn count(&self, whose: &Buckets, sink: Sink, now: Duration) -> Result<(), Stop> {
+        let now = nanoseconds(now);
         let buckets = || {
-            let rules = self.0.iter().enumerate().filter(move |(_, rule)| rule.is_about(who, sink));
-            rules.filter_map(move |(index, rule)| Some((index, rule.bucket, rule.full_at.get(who)?)))
+            let rules = self.0.iter().zip(&whose.0).enumerate().filter(move |(_, (rule, _))| rule.is_about(sink));
+            rules.filter_map(move |(index, (rule, full_at))| Some((index, rule.bucket, full_at.as_ref()?)))
         };
         let waits = buckets().map(|(index, bucket, full_at)| (bucket.wait(full_at.get(), now), index));
         if let Some((wait, index)) = waits.max().filter(|(wait, _)| *wait > 0) {
@@ -76,13 +80,19 @@ impl Rates {
 }
 
 impl Rule {
-    fn is_about(&self, who: usize, sink: Sink) -> bool {
-        let tool = match (self.tool, sink) {
+    fn is_about(&self, sink: Sink) -> bool {
+        match (self.tool, sink) {
             (None, _) => true,
             (Some(limited), Sink::Tool(called)) => limited == called,
             (Some(_), Sink::Server(_) | Sink::Nothing) => false,
-        };
-        tool && self.subject.is_none_or(|subject| subject == who)
+        }
+    }
+}
+
+impl Buckets {
+    /// Whether all of them are full.
+    pub(super) fn are_full(&self, now: Duration) -> bool {
+        self.0.iter().flatten().all(|full_at| full_at.get() <= nanoseconds(now))
     }
 }
 
@@ -103,8 +113,12 @@ impl Bucket {
     }
 }
 
-fn subject(names: &[(&str, &str)], field: &str, name: &str) -> Result<usize, BootRefusal> {
-    names.iter().position(|(subject, _)| *subject == name).ok_or_else(|| {
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn subject(names: &Names<'_>, field: &str, name: &str) -> Result<(), BootRefusal> {
+    names.has(name, None).then_some(()).ok_or_else(|| {
         let expected = "a subject of auth.tokens; anonymous without authentication";
         refusal(RefusalCode::InvalidValue, &Document::Config, field, &format!("{name:?}"), expected)
     })

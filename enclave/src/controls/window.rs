@@ -6,6 +6,7 @@ use std::time::Duration;
 const PARTS: usize = 32;
 
 /// Calls of the last so many seconds.
+#[derive(Debug)]
 pub(super) struct Window {
     /// Length of a part in milliseconds.
     part_ms: u64,
@@ -30,13 +31,23 @@ impl Window {
 
     /// Counts a call that ended now; all that are in the window.
     pub(super) fn count(&mut self, denied: bool, now: Duration) -> Count {
-        self.advance(u64::try_from(now.as_millis()).unwrap_or(u64::MAX) / self.part_ms);
+        self.advance(self.part_of(now));
         let one = Count { calls: 1, denied: u64::from(denied) };
         if let Some(part) = self.part(self.newest) {
             *part = part.plus(one);
         }
         self.sum = self.sum.plus(one);
         self.sum
+    }
+
+    /// Whether no call is in it.
+    pub(super) fn is_empty(&mut self, now: Duration) -> bool {
+        self.advance(self.part_of(now));
+        self.sum == Count::default()
+    }
+
+    fn part_of(&self, now: Duration) -> u64 {
+        u64::try_from(now.as_millis()).unwrap_or(u64::MAX) / self.part_ms
     }
 
     /// Forgets all calls.

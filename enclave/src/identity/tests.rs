@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use super::{Access, Caller, Denied};
 use crate::config::{self, Config, Scope};
 use crate::evidence::software;
+use crate::gateway::Clock;
 use crate::labels::{Label, Labels};
 
 const A: &str = "a-token-of-at-least-thirty-two-characters";
@@ -23,7 +24,11 @@ pub(crate) fn config(members: &str) -> Config {
 }
 
 pub(crate) fn access(config: &Config) -> Access {
-    Access::new(config, &software::attest(claim::time::Timestamp::default()).unwrap().1)
+    access_at(config, claim::time::Timestamp::default())
+}
+
+pub(crate) fn access_at(config: &Config, now: claim::time::Timestamp) -> Access {
+    Access::new(config, &software::attest(now).unwrap().1, Clock::starting_at(now)).unwrap()
 }
 
 /// Two agents, an operator, and other members.
@@ -53,9 +58,11 @@ fn bearer(token: &str) -> HeaderMap {
 fn each_token_is_its_own_identity() {
     let access = access(&config(&two("")));
     let a = access.agent(&bearer(A)).unwrap();
-    assert_eq!((a.number, a.subject(), a.issuer(), a.groups()), (0, Some("a"), Some("bank"), &["tellers".into()][..]));
+    assert_eq!((a.identity.subject(), a.identity.issuer()), (Some("a"), Some("bank")));
+    assert_eq!(a.groups, ["tellers"]);
     let b = access.agent(&headers(&[&format!("bEARER   {B} ")])).unwrap();
-    assert_eq!((b.number, b.subject(), b.issuer()), (1, Some("b"), Some("")));
+    assert_eq!((b.identity.subject(), b.identity.issuer()), (Some("b"), Some("")));
+    assert_ne!(a.identity.number, b.identity.number);
     assert_eq!(access.agent(&bearer(OPERATOR)).unwrap_err(), Denied::NotAgent);
     assert_eq!(access.operator(&bearer(OPERATOR)), Ok(()));
     assert_eq!(access.operator(&bearer(A)), Err(Denied::NotOperator));
@@ -97,12 +104,12 @@ fn what_is_no_token_is_nobody() {
 fn without_authentication_everybody_is_anonymous_but_the_operator() {
     let open = access(&config("{}"));
     for headers in [HeaderMap::new(), bearer(A), headers(&["Basic x"])] {
-        assert_eq!(open.agent(&headers).unwrap().subject(), None);
+        assert_eq!(open.agent(&headers).unwrap().identity.subject(), None);
         assert_eq!(open.operator(&headers), Err(Denied::NoOperator));
     }
     let operated = access(&config(&json!({"operator": {"token_sha256": hash(OPERATOR)}}).to_string()));
     assert!(matches!(operated.caller(&bearer(OPERATOR)), Ok(Caller::Operator)));
-    assert_eq!(operated.agent(&bearer(A)).unwrap().subject(), None);
+    assert_eq!(operated.agent(&bearer(A)).unwrap().identity.subject(), None);
     assert_eq!(operated.operator(&bearer(A)), Err(Denied::NotOperator));
     assert_eq!(operated.operator(&HeaderMap::new()), Err(Denied::NotOperator));
 }
@@ -116,7 +123,7 @@ fn labels_reach_as_far_as_the_scope() {
         (two(r#""sensitivity": {"scope": "session"}"#), Scope::Session, Labels::PUBLIC),
         (r#"{"sensitivity": {"scope": "identity"}}"#.to_owned(), Scope::Identity, pii),
     ] {
-        let identity = access(&config(&text)).agent(&bearer(A)).unwrap();
+        let identity = access(&config(&text)).agent(&bearer(A)).unwrap().identity.clone();
         assert_eq!(identity.scope(), scope);
         identity.join(pii);
         assert_eq!(identity.labels(), reach);
@@ -124,3 +131,5 @@ fn labels_reach_as_far_as_the_scope() {
         assert_eq!(identity.labels(), Labels::PUBLIC);
     }
 }
+
+mod issued;

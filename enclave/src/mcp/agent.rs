@@ -16,7 +16,7 @@ use super::{ask, inspected, wait};
 use crate::catalog::{Scope, Server};
 use crate::error::Code;
 use crate::gateway::Gateway;
-use crate::identity::Identity;
+use crate::identity::Credential;
 use crate::limits;
 use crate::policy::Policy;
 use crate::session::{Session, Source};
@@ -24,8 +24,8 @@ use crate::upstream::{Client, Exchange, Fault, Link, Links, NOTHING, approved};
 
 /// What `initialize` opened.
 pub struct Agent {
-    /// Whose session it is.
-    pub identity: Rc<Identity>,
+    /// What opened its session.
+    pub credential: Rc<Credential>,
     /// The session's id.
     pub session_id: String,
     /// What the agent can be asked, as received.
@@ -66,9 +66,9 @@ impl Drop for InFlight {
 
 impl Agent {
     /// The agent of this session, with these `capabilities`.
-    pub fn new(session: &Session, capabilities: String) -> Rc<Self> {
+    pub fn new(session: &Session, credential: Rc<Credential>, capabilities: String) -> Rc<Self> {
         Rc::new(Self {
-            identity: session.identity.clone(),
+            credential,
             session_id: session.id.clone(),
             capabilities,
             links: Links::default(),
@@ -81,7 +81,7 @@ impl Agent {
 
     /// The policy bundle of its session.
     pub fn policy(&self, gateway: &Gateway) -> Option<Rc<Policy>> {
-        Some(gateway.sessions.borrow().open(&self.identity, &self.session_id)?.policy.clone())
+        Some(gateway.sessions.borrow().open(&self.credential.identity, &self.session_id)?.policy.clone())
     }
 
     /// The link to a tool server, opened when first needed.
@@ -167,7 +167,12 @@ impl Agent {
     ///
     /// # Errors
     /// [`Code::StreamTaken`] when there is one.
-    pub fn open_stream(self: &Rc<Self>, gateway: &Rc<Gateway>, session: &Rc<Session>) -> Result<Rc<Outbox>, Code> {
+    pub fn open_stream(
+        self: &Rc<Self>,
+        gateway: &Rc<Gateway>,
+        session: &Rc<Session>,
+        credential: &Rc<Credential>,
+    ) -> Result<Rc<Outbox>, Code> {
         let mut place = self.stream.borrow_mut();
         if place.as_ref().is_some_and(|stream| !stream.is_gone()) {
             return Err(Code::StreamTaken);
@@ -176,7 +181,7 @@ impl Agent {
         stream.open();
         *place = Some(stream.clone());
         drop(place);
-        spawn_local(keep(gateway.clone(), Rc::downgrade(session), stream.clone()));
+        spawn_local(keep(gateway.clone(), Rc::downgrade(session), credential.clone(), stream.clone()));
         for link in self.links() {
             spawn_local(hear(gateway.clone(), Rc::downgrade(self), stream.clone(), link));
         }
@@ -204,12 +209,12 @@ fn shares(server: &Server) -> bool {
     server.scope() == Some(Scope::Shared)
 }
 
-/// Keeps an agent's stream alive, and its session with it, until either is gone.
-async fn keep(gateway: Rc<Gateway>, session: Weak<Session>, stream: Rc<Outbox>) {
-    loop {
+/// Keeps an agent's stream alive, and its session with it, until either is gone or what the agent has shown does not count any more.
+async fn keep(gateway: Rc<Gateway>, session: Weak<Session>, credential: Rc<Credential>, stream: Rc<Outbox>) {
+    while let Some(left) = credential.left(gateway.clock.now()) {
         tokio::select! {
             () = stream.gone() => return,
-            () = sleep(limits::KEEP_ALIVE) => {}
+            () = sleep(limits::KEEP_ALIVE.min(left)) => {}
         }
         match session.upgrade() {
             Some(session) if !gateway.stopping.get() => session.state.borrow_mut().used = std::time::Instant::now(),
@@ -219,6 +224,7 @@ async fn keep(gateway: Rc<Gateway>, session: Weak<Session>, stream: Rc<Outbox>) 
             return;
         }
     }
+    stream.end().await;
 }
 
 /// Hears what a tool server says of itself, for as long as the agent listens. A server may close its stream now and then.
@@ -257,7 +263,7 @@ async fn hear_once(
                 gateway.upstreams.heard(link.server, &request.method);
                 let server = gateway.catalog.servers().get(link.server);
                 if server.is_some_and(|server| wait::may_say(server, &request.method))
-                    && inspected::may_pass(gateway, &agent.identity, &agent.session_id, &bytes)
+                    && inspected::may_pass(gateway, &agent.credential.identity, &agent.session_id, &bytes)
                 {
                     let _ = stream.send(&bytes).await;
                 }
@@ -266,7 +272,7 @@ async fn hear_once(
                 let asking = ask::Asking {
                     gateway,
                     whom: ask::Whom::Session(&agent, stream),
-                    identity: &agent.identity,
+                    credential: &agent.credential,
                     session: &agent.session_id,
                     source: Source::McpSession,
                     workflow_id: "",

@@ -16,7 +16,7 @@ use crate::claims;
 use crate::error::Code;
 use crate::gateway::Gateway;
 use crate::http::{self, Body};
-use crate::identity::Identity;
+use crate::identity::{Credential, Identity};
 use crate::session::Session;
 
 /// The agent whose session the header names; none for an open session that `initialize` did not open. An unknown or ended
@@ -26,7 +26,7 @@ pub(super) fn agent_of(gateway: &Gateway, post: &Post<'_>) -> Result<Option<Rc<A
         return Ok(None);
     }
     let unknown = |code| Problem::new(code, "Mcp-Session-Id is not open; initialize again");
-    let session = session_of(gateway, post.identity, post.headers).map_err(unknown)?;
+    let session = session_of(gateway, &post.credential.identity, post.headers).map_err(unknown)?;
     Ok(session.agent.get().cloned())
 }
 
@@ -53,13 +53,13 @@ pub(super) async fn notified(gateway: &Rc<Gateway>, agent: &Rc<Agent>, request: 
 }
 
 /// Serves GET: the stream of messages that belong to no call of an MCP session.
-pub fn stream(gateway: &Rc<Gateway>, identity: &Identity, headers: &HeaderMap) -> Response<Body> {
-    let opened = session_of(gateway, identity, headers).and_then(|session| {
+pub fn stream(gateway: &Rc<Gateway>, credential: &Rc<Credential>, headers: &HeaderMap) -> Response<Body> {
+    let opened = session_of(gateway, &credential.identity, headers).and_then(|session| {
         let agent = session.agent.get().cloned().ok_or(Code::SessionUnknown)?;
         if !accepts_streams(headers) {
             return Err(Code::NotAcceptable);
         }
-        agent.open_stream(gateway, &session)
+        agent.open_stream(gateway, &session, credential)
     });
     match opened {
         Ok(stream) => match stream.take_stream() {

@@ -25,7 +25,7 @@ use super::outbox::Outbox;
 use crate::catalog::Capability;
 use crate::error::Code;
 use crate::gateway::{Gateway, SessionRef};
-use crate::identity::Identity;
+use crate::identity::Credential;
 use crate::policy::{Action, ObjectKind};
 use crate::session::{Outcome, Source};
 use crate::upstream::Link;
@@ -44,7 +44,7 @@ pub(super) const METHODS: [(&str, Action, Capability); 3] = [
 pub(super) struct Asking<'a> {
     pub(super) gateway: &'a Rc<Gateway>,
     pub(super) whom: Whom<'a>,
-    pub(super) identity: &'a Rc<Identity>,
+    pub(super) credential: &'a Rc<Credential>,
     pub(super) session: &'a str,
     pub(super) source: Source,
     pub(super) workflow_id: &'a str,
@@ -175,8 +175,8 @@ async fn admit(
         return Err(format!("the agent has no {}", capability.as_str()));
     }
     let payload = json::parse(params.as_bytes()).map_err(|error| format!("params: {error}"))?;
-    let (identity, id) = (asking.identity.clone(), asking.session.to_owned());
-    let session = SessionRef { identity, id, source: asking.source, challenge: None };
+    let (credential, id) = (asking.credential.clone(), asking.session.to_owned());
+    let session = SessionRef { credential, id, source: asking.source, challenge: None };
     let hash = sorted_ascii_hash(&payload);
     let unavailable = |_| "the gateway cannot record the request".to_owned();
     let mut open = OpenCall::admit(gateway, &session, asking.workflow_id, hash, Instant::now()).map_err(unavailable)?;

@@ -62,8 +62,8 @@ fn session(
         }
         (None, None) => None,
     };
-    let identity = post.identity.clone();
-    let named = |id: String, source: Source| Ok(SessionRef { identity, id, source, challenge });
+    let credential = post.credential.clone();
+    let named = |id: String, source: Source| Ok(SessionRef { credential, id, source, challenge });
     if let Some(id) = member(meta, "io.cmcp/session_id")? {
         return named(id, Source::Meta);
     }
@@ -159,9 +159,9 @@ mod tests {
     }
 
     fn post<T>(headers: &HeaderMap, with: impl FnOnce(&Post<'_>) -> Result<T, Problem>) -> Result<T, Problem> {
-        let identity = &access(&config("{}")).agent(headers).unwrap();
+        let credential = &access(&config("{}")).agent(headers).unwrap();
         let (body, connection, outbox) = (&Bytes::new(), &OnceCell::new(), &Outbox::new(false));
-        with(&Post { identity, headers, body, arrived: std::time::Instant::now(), connection, outbox })
+        with(&Post { credential, headers, body, arrived: std::time::Instant::now(), connection, outbox })
     }
 
     #[test]

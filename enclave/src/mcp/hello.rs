@@ -19,7 +19,7 @@ use super::{VERSIONS, text_of};
 use crate::catalog::Capability;
 use crate::error::Code;
 use crate::gateway::{Gateway, SessionRef};
-use crate::identity::Identity;
+use crate::identity::Credential;
 use crate::policy::Policy;
 use crate::random;
 use crate::session::Source;
@@ -35,7 +35,7 @@ const TTL_MS: &str = "60000";
 /// Parameters that are not `initialize`'s, or no room for a session.
 pub async fn initialize(
     gateway: &Rc<Gateway>,
-    identity: &Rc<Identity>,
+    credential: &Rc<Credential>,
     params: &Members<'_>,
 ) -> Result<(String, String), Problem> {
     let asked = text_of(params, "protocolVersion")?
@@ -46,9 +46,10 @@ pub async fn initialize(
     let internal = |code: Code| Problem::new(code, "session could not be opened");
     let id = random::uuid().map_err(|_| internal(Code::Internal))?;
     gateway.audit.admit().map_err(internal)?;
-    let wanted = SessionRef { identity: identity.clone(), id: id.clone(), source: Source::McpSession, challenge: None };
+    let (credential, source) = (credential.clone(), Source::McpSession);
+    let wanted = SessionRef { credential: credential.clone(), id: id.clone(), source, challenge: None };
     let session = gateway.session(&wanted).map_err(internal)?;
-    let agent = Agent::new(&session, capabilities.unwrap_or("{}").to_owned());
+    let agent = Agent::new(&session, credential, capabilities.unwrap_or("{}").to_owned());
     let agent = session.agent.get_or_init(|| agent).clone();
     let links = links(gateway, Some(&agent)).await;
     let mut result = String::from("{");

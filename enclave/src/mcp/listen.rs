@@ -194,7 +194,7 @@ async fn acknowledge(listening: &Listening<'_>, heard: &mut mpsc::Receiver<Heard
 
 fn may_pass(listening: &Listening<'_>, message: &[u8]) -> bool {
     let session = listening.session;
-    inspected::may_pass(listening.gateway, &session.identity, &session.id, message)
+    inspected::may_pass(listening.gateway, &session.credential.identity, &session.id, message)
 }
 
 fn join(all: &mut BTreeMap<String, Json>, filter: &Json) {
@@ -213,6 +213,7 @@ async fn relay(listening: &Listening<'_>, heard: &mut mpsc::Receiver<Heard>) {
     let outbox = listening.outbox;
     let mut servers = true;
     while !listening.gateway.stopping.get() {
+        let Some(left) = listening.session.credential.left(listening.gateway.clock.now()) else { return };
         let sent = tokio::select! {
             () = outbox.gone() => return,
             next = heard.recv(), if servers => match next {
@@ -223,7 +224,7 @@ async fn relay(listening: &Listening<'_>, heard: &mut mpsc::Receiver<Heard>) {
                     Ok(())
                 }
             },
-            () = sleep(limits::KEEP_ALIVE) => outbox.keep_alive().await,
+            () = sleep(limits::KEEP_ALIVE.min(left)) => outbox.keep_alive().await,
         };
         if sent.is_err() {
             return;

@@ -59,7 +59,7 @@ use self::trace::Trace;
 use crate::error::Code;
 use crate::gateway::Gateway;
 use crate::http::{self, Body};
-use crate::identity::Identity;
+use crate::identity::Credential;
 use crate::policy::ObjectKind;
 
 pub use self::agents::{end_session, stream};
@@ -74,8 +74,8 @@ pub const VERSIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024
 
 /// One POST, and the way back to whoever sent it.
 pub struct Post<'a> {
-    /// Who sent it.
-    pub identity: &'a Rc<Identity>,
+    /// Who sent it, as it has shown.
+    pub credential: &'a Rc<Credential>,
     /// Its header fields.
     pub headers: &'a HeaderMap,
     /// Its body.
@@ -178,7 +178,7 @@ async fn answer(
     let Received { request, params, era, id, .. } = *received;
     match (request.method.as_ref(), era) {
         ("initialize", Era::Legacy | Era::Bare) => {
-            let (text, session) = Box::pin(hello::initialize(gateway, post.identity, params)).await?;
+            let (text, session) = Box::pin(hello::initialize(gateway, post.credential, params)).await?;
             let mut response = result(id, &text);
             if let Ok(value) = HeaderValue::from_str(&session) {
                 response.headers_mut().insert(SESSION_HEADER, value);

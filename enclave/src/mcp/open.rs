@@ -24,6 +24,7 @@ use crate::config::Durability;
 use crate::controls::Stop;
 use crate::error::Code;
 use crate::gateway::{Gateway, SessionRef};
+use crate::identity::Credential;
 use crate::inspect::Fields;
 use crate::labels::{Label, Labels};
 use crate::policy::Decision;
@@ -35,6 +36,8 @@ use crate::session::{Outcome, Session};
 pub(super) struct OpenCall {
     pub(super) gateway: Rc<Gateway>,
     pub(super) session: Rc<Session>,
+    /// What its caller has shown.
+    pub(super) credential: Rc<Credential>,
     pub(super) call_id: String,
     pub(super) workflow_id: String,
     pub(super) advice: Vec<(String, String)>,
@@ -102,12 +105,13 @@ impl OpenCall {
             return Err(code.into());
         }
         let call_id = random::uuid().map_err(|_| Code::Internal)?;
-        let session = gateway.session(session)?;
+        let (session, credential) = (gateway.session(session)?, session.credential.clone());
         session.enter();
         let (before, resets) = (session.labels(), session.resets());
         Ok(Self {
             gateway: gateway.clone(),
             session,
+            credential,
             call_id,
             workflow_id: workflow_id.to_owned(),
             advice: Vec::new(),

@@ -114,6 +114,12 @@ impl Outbox {
         self.leaving.notify_waiters();
     }
 
+    /// Ends an event stream that no answer ends.
+    pub async fn end(&self) {
+        self.hang_up();
+        let _ = timeout(limits::SLOW_AGENT, self.sender().send(Piece::End)).await;
+    }
+
     /// Waits until the agent is gone.
     pub async fn gone(&self) {
         let leaving = self.leaving.notified();

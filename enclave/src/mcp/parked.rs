@@ -216,7 +216,7 @@ pub(super) fn lead_home(gateway: &Gateway, session: &mut SessionRef, round: Opti
     let Some(state) = state_of(round).filter(|_| session.source == Source::Connection) else { return };
     let waits =
         |session: &&Rc<Session>| session.parking.calls.borrow().iter().any(|call| call.unnamed && call.state == state);
-    if let Some(home) = gateway.sessions.borrow().of(&session.identity).iter().find(waits) {
+    if let Some(home) = gateway.sessions.borrow().of(&session.credential.identity).iter().find(waits) {
         home.id.clone_into(&mut session.id);
     }
 }
@@ -224,7 +224,7 @@ pub(super) fn lead_home(gateway: &Gateway, session: &mut SessionRef, round: Opti
 /// The server behind the call that a request goes on with, if there is one.
 pub(super) fn server(gateway: &Gateway, asked: &Asked<'_>) -> Option<usize> {
     let state = state_of(asked.round.as_ref())?;
-    let session = gateway.sessions.borrow().open(&asked.session.identity, &asked.session.id)?;
+    let session = gateway.sessions.borrow().open(&asked.session.credential.identity, &asked.session.id)?;
     let calls = session.parking.calls.borrow();
     calls.iter().find(|call| call.state == state).map(|call| call.link.server)
 }

@@ -11,7 +11,7 @@ use super::receipt::{self, Place};
 use crate::error::Code;
 use crate::gateway::Gateway;
 use crate::http::{self, Body};
-use crate::identity::Denied;
+use crate::identity::{Access, Denied};
 
 /// A request that was not admitted.
 pub(super) fn refuse(problem: &Problem, id: Option<&RawValue>) -> Response<Body> {
@@ -33,8 +33,8 @@ pub fn refuse_request(code: Code) -> Response<Body> {
 }
 
 /// A caller that was turned away.
-pub fn refuse_caller(denied: Denied) -> Response<Body> {
-    http::challenged(denied, refuse(&Problem::new(denied.code(), denied.detail()), None))
+pub fn refuse_caller(access: &Access, denied: Denied) -> Response<Body> {
+    http::challenged(access.challenge(denied), refuse(&Problem::new(denied.code(), denied.detail()), None))
 }
 
 /// A call that was refused. MCP clients get HTTP 200: some drop the whole session on any other status.

@@ -34,7 +34,7 @@ impl About {
 impl OpenCall {
     /// Whether calls of this identity are made at all: asked before anything is said to a tool server.
     pub(super) fn check_caller(&mut self, about: &About) -> Result<(), Denied> {
-        let Err(stop) = self.gateway.controls.admit(self.session.who()) else { return Ok(()) };
+        let Err(stop) = self.gateway.controls.admit(&self.session.identity) else { return Ok(()) };
         self.about = about.clone();
         self.log_denied(false);
         Err(Denied::Stopped(Box::new(stop)))
@@ -42,7 +42,7 @@ impl OpenCall {
 
     /// Whether the controls let this call be decided, in every mode.
     pub(super) fn check_controls(&self) -> Result<(), Denied> {
-        let (controls, about, who) = (&self.gateway.controls, &self.about, self.session.who());
+        let (controls, about, who) = (&self.gateway.controls, &self.about, &self.session.identity);
         if controls.are_off() {
             return Ok(());
         }
@@ -107,7 +107,7 @@ impl OpenCall {
             return;
         }
         let denied = matches!(outcome, Outcome::Denied | Outcome::AdvisoryDenied);
-        if let Some(tripped) = self.gateway.controls.ended(self.session.who(), denied) {
+        if let Some(tripped) = self.gateway.controls.ended(&self.session.identity, denied) {
             self.gateway.tripped(&self.session, &tripped);
         }
     }

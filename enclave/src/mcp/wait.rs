@@ -229,7 +229,7 @@ pub(super) fn asking<'a>(open: &'a OpenCall, asked: &'a Asked<'_>, whom: Whom<'a
     Asking {
         gateway: &open.gateway,
         whom,
-        identity: &open.session.identity,
+        credential: &open.credential,
         session: &open.session.id,
         source: asked.session.source,
         workflow_id: asked.workflow_id,

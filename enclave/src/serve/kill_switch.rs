@@ -9,7 +9,7 @@ use hyper::{Request, Response, StatusCode};
 use serde::Deserialize;
 
 use super::private::{Answer, Refused};
-use crate::controls::{KillRefusal, KillSwitch};
+use crate::controls::KillRefusal;
 use crate::error::Code;
 use crate::gateway::Gateway;
 use crate::http::{self, Body, BodyError};
@@ -40,16 +40,18 @@ struct Order {
 /// Serves one order.
 pub(super) async fn turn(gateway: &Gateway, turn: Turn, request: Request<Incoming>) -> Answer {
     let order = read(gateway, request).await?;
-    let switch = gateway.controls.kill_switch().ok_or_else(|| state("kill_switch.enabled is false"))?;
+    if !gateway.controls.has_kill_switch() {
+        return Err(state("kill_switch.enabled is false"));
+    }
     let identity = meant(gateway, &order)?;
     match turn {
-        Turn::Trip => trip(gateway, switch, &identity, &order).await,
-        Turn::Unblock => unblock(gateway, switch, &identity, &order).await,
+        Turn::Trip => trip(gateway, &identity, &order).await,
+        Turn::Unblock => unblock(gateway, &identity, &order).await,
     }
 }
 
-async fn trip(gateway: &Gateway, switch: &KillSwitch, identity: &Identity, order: &Order) -> Answer {
-    if !switch.trip(identity.number) {
+async fn trip(gateway: &Gateway, identity: &Identity, order: &Order) -> Answer {
+    if !gateway.controls.trip(identity) {
         return Err(state("this identity is blocked already"));
     }
     let (sessions, ticket) = gateway.tripped_by_operator(identity, order.reason.as_deref())?;
@@ -68,8 +70,8 @@ async fn trip(gateway: &Gateway, switch: &KillSwitch, identity: &Identity, order
     ]))
 }
 
-async fn unblock(gateway: &Gateway, switch: &KillSwitch, identity: &Identity, order: &Order) -> Answer {
-    switch.unblock(identity.number).map_err(|refusal| match refusal {
+async fn unblock(gateway: &Gateway, identity: &Identity, order: &Order) -> Answer {
+    gateway.controls.unblock(identity).map_err(|refusal| match refusal {
         KillRefusal::NotBlocked => state("this identity is not blocked"),
         KillRefusal::ByControls => {
             state("controls.json blocks this identity; take it out there, sign, and start again")
@@ -102,9 +104,8 @@ async fn read(gateway: &Gateway, request: Request<Incoming>) -> Result<Order, Re
 
 fn meant(gateway: &Gateway, order: &Order) -> Result<Rc<Identity>, Refused> {
     let subject = order.subject.as_deref().unwrap_or(ANONYMOUS);
-    let found = gateway.access.identity_or_anonymous(subject);
-    let unknown = || invalid(format!("subject: {subject:?} is not in auth.tokens"));
-    let identity = found.ok_or_else(unknown)?;
+    let unknown = || invalid(format!("subject: {subject:?} cannot be anybody's"));
+    let identity = gateway.access.named(subject)?.ok_or_else(unknown)?;
     match order.issuer.as_deref() {
         Some(issuer) if identity.issuer().unwrap_or_default() != issuer => {
             Err(invalid(format!("issuer: {issuer:?} is not the issuer of {subject:?}")))

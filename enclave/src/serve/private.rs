@@ -10,7 +10,7 @@ use crate::config::Scope;
 use crate::error::Code;
 use crate::gateway::{Gateway, SessionRef};
 use crate::http::{self, Body};
-use crate::identity::{Caller, Denied, Identity};
+use crate::identity::{Caller, Credential, Denied, Identity};
 use crate::mcp;
 use crate::mcp::era::Era;
 use crate::mcp::members::Members;
@@ -112,18 +112,19 @@ impl Asking<'_> {
         if identity.scope() == Scope::Session {
             return open(gateway.sessions.borrow().find(&identity, id).into_iter().collect());
         }
-        let wanted = SessionRef { identity, id: id.to_owned(), source: Source::Operator, challenge: None };
+        let (credential, source) = (Credential::of(identity), Source::Operator);
+        let wanted = SessionRef { credential, id: id.to_owned(), source, challenge: None };
         Ok(gateway.session(&wanted)?)
     }
 
     /// Whose sessions are meant; anybody's if the operator names none.
     fn identity(&self, gateway: &Gateway) -> Result<Option<Rc<Identity>>, Refused> {
         match (&self.caller, parameter(self.query, "identity")) {
-            (Caller::Agent(identity), _) => Ok(Some(identity.clone())),
+            (Caller::Agent(credential), _) => Ok(Some(credential.identity.clone())),
             (Caller::Operator, None) => Ok(None),
             (Caller::Operator, Some(subject)) => {
                 let subject = decoded(subject);
-                let unknown = || format!("identity: {subject:?} is not in auth.tokens");
+                let unknown = || format!("identity: nobody of subject {subject:?} has called");
                 let named = gateway.access.identity(&subject).map(Some);
                 named.ok_or_else(|| Refused::saying(Code::InvalidQuery, unknown()))
             }

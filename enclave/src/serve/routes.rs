@@ -16,7 +16,7 @@ use crate::claims;
 use crate::error::Code;
 use crate::gateway::Gateway;
 use crate::http::{self, Body, BodyError};
-use crate::identity::{Denied, Identity};
+use crate::identity::{Credential, Denied};
 use crate::mcp::members::push_string;
 use crate::mcp::outbox::Outbox;
 use crate::mcp::{self, Post};
@@ -40,6 +40,12 @@ pub const ENDPOINTS: &[(&str, &str, &str)] = &[
     ("GET", "/tls/csr", "for the operator: request for a certificate of tls.public_name, PKCS #10 in PEM"),
     ("PUT", "/tls/chain", "for the operator: the chain that a CA issued for it, PEM"),
     ("GET", "/attestation?nonce=", "evidence of this boot, bound to the caller's challenge"),
+    (
+        "GET",
+        "/.well-known/oauth-protected-resource",
+        "where tokens for this gateway come from (RFC 9728), with `auth.resource`",
+    ),
+    ("GET", "/.well-known/oauth-protected-resource/mcp", "the same"),
 ];
 
 /// Answers one request.
@@ -56,8 +62,8 @@ pub(super) async fn serve(
     let path = request.uri().path().to_owned();
     if path == "/mcp" {
         return match gateway.access.agent(request.headers()) {
-            Ok(identity) => mcp_endpoint(gateway, connection, identity, request, arrived, outbox).await,
-            Err(denied) => mcp::refuse_caller(denied),
+            Ok(credential) => mcp_endpoint(gateway, connection, credential, request, arrived, outbox).await,
+            Err(denied) => mcp::refuse_caller(&gateway.access, denied),
         };
     }
     let query = request.uri().query().unwrap_or_default().to_owned();
@@ -72,15 +78,16 @@ pub(super) async fn serve(
         Route::Attestation => attestation(&gateway, &query),
         Route::PublicName(step) => match gateway.access.operator(request.headers()) {
             Ok(()) => Box::pin(public_name::serve(&gateway, step, request)).await,
-            Err(denied) => return turn_away(denied),
+            Err(denied) => return turn_away(&gateway, denied),
         },
+        Route::Resource => resource(&gateway),
         Route::KillSwitch(turn) => match gateway.access.operator(request.headers()) {
             Ok(()) => Box::pin(kill_switch::turn(&gateway, turn, request)).await,
-            Err(denied) => return turn_away(denied),
+            Err(denied) => return turn_away(&gateway, denied),
         },
         Route::Private(route) => match gateway.access.caller(request.headers()) {
             Ok(caller) => Box::pin(private::serve(&gateway, &Asking { caller, query: &query }, route)).await,
-            Err(denied) => return turn_away(denied),
+            Err(denied) => return turn_away(&gateway, denied),
         },
     };
     answer.unwrap_or_else(|Refused { code, detail }| refuse(code, detail.as_deref()))
@@ -90,6 +97,7 @@ enum Route<'a> {
     Health,
     Ready,
     Attestation,
+    Resource,
     KillSwitch(Turn),
     PublicName(Step),
     Private(private::Route<'a>),
@@ -101,6 +109,9 @@ fn route(path: &str) -> Option<(Method, Route<'_>)> {
         ["health"] => (Method::GET, Route::Health),
         ["readyz"] => (Method::GET, Route::Ready),
         ["attestation"] => (Method::GET, Route::Attestation),
+        [".well-known", "oauth-protected-resource"] | [".well-known", "oauth-protected-resource", "mcp"] => {
+            (Method::GET, Route::Resource)
+        }
         ["kill-switch", "trip"] => (Method::POST, Route::KillSwitch(Turn::Trip)),
         ["kill-switch", "unblock"] => (Method::POST, Route::KillSwitch(Turn::Unblock)),
         ["tls", "csr"] => (Method::GET, Route::PublicName(Step::Request)),
@@ -132,6 +143,12 @@ fn attestation(gateway: &Gateway, query: &str) -> Answer {
     Ok(http::json(StatusCode::OK, claims::attestation(gateway, nonce)?))
 }
 
+fn resource(gateway: &Gateway) -> Answer {
+    let resource = gateway.access.resource();
+    let resource = resource.ok_or_else(|| Refused::saying(Code::NotFound, "auth.resource is not set"))?;
+    Ok(http::json(StatusCode::OK, resource.metadata.clone()))
+}
+
 /// Value of a query parameter. Ids and nonces need no percent-encoding, so none is undone.
 pub(super) fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
     query.split('&').find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name).map(|(_, value)| value))
@@ -140,7 +157,7 @@ pub(super) fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
 async fn mcp_endpoint(
     gateway: Rc<Gateway>,
     connection: Rc<Connection>,
-    identity: Rc<Identity>,
+    credential: Rc<Credential>,
     request: Request<Incoming>,
     arrived: Instant,
     outbox: Rc<Outbox>,
@@ -148,9 +165,9 @@ async fn mcp_endpoint(
     let (head, body) = request.into_parts();
     match head.method {
         Method::POST => {}
-        Method::DELETE => return Box::pin(mcp::end_session(&gateway, &identity, &head.headers)).await,
+        Method::DELETE => return Box::pin(mcp::end_session(&gateway, &credential.identity, &head.headers)).await,
         Method::GET if head.headers.contains_key(mcp::SESSION_HEADER) => {
-            return mcp::stream(&gateway, &identity, &head.headers);
+            return mcp::stream(&gateway, &credential, &head.headers);
         }
         _ => return not_allowed("POST, DELETE"),
     }
@@ -162,8 +179,8 @@ async fn mcp_endpoint(
         Err(BodyError::Late) => return mcp::refuse_request(Code::SlowRequest),
     };
     let connection = &connection.session_id;
-    let post = Post { identity: &identity, headers: &head.headers, body: &bytes, arrived, connection, outbox: &outbox };
-    mcp::serve(&gateway, &post).await
+    let (credential, headers) = (&credential, &head.headers);
+    mcp::serve(&gateway, &Post { credential, headers, body: &bytes, arrived, connection, outbox: &outbox }).await
 }
 
 /// A browser says where its page comes from; only pages of this machine may speak to a gateway without authentication
@@ -187,8 +204,8 @@ fn not_allowed(allowed: &str) -> Response<Body> {
 }
 
 /// The refusal of a caller outside JSON-RPC.
-fn turn_away(denied: Denied) -> Response<Body> {
-    http::challenged(denied, refuse(denied.code(), Some(denied.detail())))
+fn turn_away(gateway: &Gateway, denied: Denied) -> Response<Body> {
+    http::challenged(gateway.access.challenge(denied), refuse(denied.code(), Some(denied.detail())))
 }
 
 /// A refusal outside JSON-RPC.

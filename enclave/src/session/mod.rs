@@ -209,11 +209,6 @@ impl Session {
         gateway.upstreams.shared.if_open(server, told_together(gateway, server, capabilities))
     }
 
-    /// Number of its identity.
-    pub fn who(&self) -> usize {
-        self.identity.number
-    }
-
     /// A call begins.
     pub fn enter(&self) {
         self.in_flight.set(self.in_flight.get().saturating_add(1));

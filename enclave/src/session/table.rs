@@ -39,8 +39,8 @@ pub enum Find {
 
 /// All sessions of this boot, within the configured limits. What one identity opens, no other finds.
 pub struct Sessions {
-    /// By the identity's number.
-    tables: Vec<Table>,
+    /// By the identity's number; none is empty.
+    tables: HashMap<u64, Table>,
     max_open: usize,
     max_open_each: usize,
     max_closed: usize,
@@ -49,9 +49,9 @@ pub struct Sessions {
     total: u64,
 }
 
-/// The sessions of one identity.
-#[derive(Default)]
+/// The sessions of one identity, which stays known for as long as it has any.
 struct Table {
+    _identity: Rc<Identity>,
     open: HashMap<String, Rc<Session>>,
     closed: HashMap<String, Closed>,
     /// Oldest first.
@@ -59,11 +59,10 @@ struct Table {
 }
 
 impl Sessions {
-    /// An empty table for so many identities.
-    pub fn new(config: &Config, identities: usize) -> Self {
-        let tables = std::iter::repeat_with(Table::default).take(identities).collect();
+    /// An empty table.
+    pub fn new(config: &Config) -> Self {
         Self {
-            tables,
+            tables: HashMap::new(),
             max_open: config.limits.max_sessions,
             max_open_each: config.max_sessions_per_identity(),
             max_closed: config.limits.closed_sessions,
@@ -75,17 +74,17 @@ impl Sessions {
 
     /// The identity's open session of this id.
     pub fn open(&self, identity: &Identity, id: &str) -> Option<Rc<Session>> {
-        self.tables.get(identity.number)?.open.get(id).cloned()
+        self.tables.get(&identity.number)?.open.get(id).cloned()
     }
 
     /// The identity's session of this id, open or closed.
     pub fn find(&self, identity: &Identity, id: &str) -> Option<Find> {
-        self.tables.get(identity.number)?.find(id)
+        self.tables.get(&identity.number)?.find(id)
     }
 
     /// The sessions of this id, of whichever identity.
     pub fn find_all(&self, id: &str) -> Vec<Find> {
-        self.tables.iter().filter_map(|table| table.find(id)).collect()
+        self.tables.values().filter_map(|table| table.find(id)).collect()
     }
 
     /// A new session. None is evicted for it: what labels a session holds must not be forgotten.
@@ -93,14 +92,14 @@ impl Sessions {
     /// # Errors
     /// [`Code::SessionLimit`] when the table, or the identity's part of it, is full.
     pub fn create(&mut self, identity: &Rc<Identity>, id: &str, policy: Rc<Policy>) -> Result<Rc<Session>, Code> {
-        let table = self.tables.get_mut(identity.number).ok_or(Code::Internal)?;
-        if self.open >= self.max_open || table.open.len() >= self.max_open_each {
+        let open = self.tables.get(&identity.number).map_or(0, |table| table.open.len());
+        if self.open >= self.max_open || open >= self.max_open_each {
             return Err(Code::SessionLimit);
         }
         self.total += 1;
         self.open += 1;
         let session = Rc::new(Session::new(self.total, identity.clone(), id.to_owned(), policy));
-        table.open.insert(id.to_owned(), session.clone());
+        self.table(identity).open.insert(id.to_owned(), session.clone());
         Ok(session)
     }
 
@@ -108,24 +107,43 @@ impl Sessions {
     /// that has most of them (its claim stays in the store).
     pub fn close(&mut self, session: &Session, closed: Closed) {
         self.remove(session);
-        let Some(table) = self.tables.get_mut(session.identity.number) else { return };
+        let table = self.table(&session.identity);
         table.closed_order.push_back((session.id.clone(), closed.number));
         table.closed.insert(session.id.clone(), closed);
         self.closed += 1;
         while self.closed > self.max_closed {
-            let fullest = self.tables.iter_mut().max_by_key(|table| table.closed_order.len());
-            let Some(table) = fullest else { return };
+            let fullest = self.tables.iter_mut().max_by_key(|(_, table)| table.closed_order.len());
+            let Some((&number, table)) = fullest else { return };
             table.forget_oldest();
             self.closed -= 1;
+            self.tidy(number);
         }
     }
 
     /// Forgets an open session without a trace.
     pub fn remove(&mut self, session: &Session) {
-        let Some(table) = self.tables.get_mut(session.identity.number) else { return };
+        let number = session.identity.number;
+        let Some(table) = self.tables.get_mut(&number) else { return };
         if table.open.get(&session.id).is_some_and(|open| open.number == session.number) {
             table.open.remove(&session.id);
             self.open -= 1;
+            self.tidy(number);
+        }
+    }
+
+    fn table(&mut self, identity: &Rc<Identity>) -> &mut Table {
+        self.tables.entry(identity.number).or_insert_with(|| Table {
+            _identity: identity.clone(),
+            open: HashMap::new(),
+            closed: HashMap::new(),
+            closed_order: VecDeque::new(),
+        })
+    }
+
+    /// Forgets an identity's table if nothing is in it.
+    fn tidy(&mut self, number: u64) {
+        if self.tables.get(&number).is_some_and(|table| table.open.is_empty() && table.closed_order.is_empty()) {
+            self.tables.remove(&number);
         }
     }
 
@@ -142,7 +160,7 @@ impl Sessions {
 
     /// The identity's open sessions.
     pub fn of(&self, identity: &Identity) -> Vec<Rc<Session>> {
-        self.tables.get(identity.number).map_or_else(Vec::new, |table| table.open.values().cloned().collect())
+        self.tables.get(&identity.number).map_or_else(Vec::new, |table| table.open.values().cloned().collect())
     }
 
     /// Open sessions, and sessions ever started.
@@ -151,7 +169,7 @@ impl Sessions {
     }
 
     fn iter(&self) -> impl Iterator<Item = &Rc<Session>> {
-        self.tables.iter().flat_map(|table| table.open.values())
+        self.tables.values().flat_map(|table| table.open.values())
     }
 }
 
@@ -195,14 +213,14 @@ mod tests {
         let config = config(text);
         let access = access(&config);
         let identities = ["a", "b"].iter().filter_map(|subject| access.identity(subject)).collect();
-        (Sessions::new(&config, access.identities()), identities, config)
+        (Sessions::new(&config), identities, config)
     }
 
     #[test]
     fn a_full_table_refuses_and_forgets_nothing_open() {
         let config = config(r#"{"limits": {"max_sessions": 2, "closed_sessions": 1}}"#);
-        let anybody = access(&config).agent(&hyper::HeaderMap::new()).unwrap();
-        let mut sessions = Sessions::new(&config, 1);
+        let anybody = access(&config).agent(&hyper::HeaderMap::new()).unwrap().identity.clone();
+        let mut sessions = Sessions::new(&config);
         let first = sessions.create(&anybody, "a", quickstart()).unwrap();
         sessions.create(&anybody, "b", quickstart()).unwrap();
         assert_eq!(sessions.create(&anybody, "c", quickstart()).err(), Some(Code::SessionLimit));

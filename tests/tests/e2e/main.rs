@@ -36,6 +36,7 @@ mod shapes;
 mod stdio;
 mod tamper;
 mod tls;
+mod tokens;
 mod upstream_tls;
 
 use std::time::Duration;

@@ -5,6 +5,7 @@ use wire::Enforcement;
 
 use super::{Denied, OpenCall};
 use crate::error::Code;
+use crate::identity::Credential;
 use crate::mcp::about::About;
 use crate::policy::{Decision, Object, Question, Verdict};
 
@@ -52,7 +53,7 @@ impl OpenCall {
     }
 
     pub(super) fn verdict(&self, about: &About, arguments: Option<&Json>) -> Option<Verdict> {
-        let (gateway, identity) = (&self.gateway, &self.session.identity);
+        let (gateway, Credential { identity, groups, .. }) = (&self.gateway, &*self.credential);
         let labels = self.session.labels();
         let state = self.session.state.borrow();
         let object = match about {
@@ -69,7 +70,7 @@ impl OpenCall {
             workflow_id: &self.workflow_id,
             subject: identity.subject(),
             issuer: identity.issuer(),
-            groups: identity.groups(),
+            groups,
             labels,
             call_count: state.summary.total,
             domains_touched: state.summary.domains,
