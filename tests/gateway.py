@@ -136,9 +136,10 @@ def list_tools_of(command, environment=()):
             server.kill()
 
 
-def write_setup(tools, durability="strict", mode="advisory", documents=QUICKSTART, catalog=None, policies="", prepare=None, **tool):
+def write_setup(tools, durability="strict", mode="advisory", documents=QUICKSTART, catalog=None, policies="", prepare=None, auditor_key=None, **tool):
     """Writes configuration, catalog and policies into a new folder under target/. The tool servers are all at `tools`, a port or a
-    URL, or where their entries say; `tool` is set in every entry. `prepare` gets the folder at the end."""
+    URL, or where their entries say; `tool` is set in every entry. Records are sealed to `auditor_key`, if there is one. `prepare` gets the
+    folder at the end."""
     (ROOT / "target").mkdir(exist_ok=True)
     folder = pathlib.Path(tempfile.mkdtemp(prefix="gateway-", dir=ROOT / "target"))
     shutil.copytree(documents / "policies", folder / "policies")
@@ -156,10 +157,19 @@ def write_setup(tools, durability="strict", mode="advisory", documents=QUICKSTAR
         "catalog_path": "./catalog.json",
         "audit": {"store_path": "./audit-store", "durability": durability},
     }
+    if auditor_key:
+        config["audit"]["auditor_key"] = auditor_key
     (folder / "cmcp-config.yaml").write_text(json.dumps(config))
     if prepare:
         prepare(folder)
     return folder
+
+
+def new_auditor(file):
+    """Makes an auditor's key; what the configuration names."""
+    command = [BIN / "cmcp-verify", "auditor", "new-key", "--out", file]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return said.removeprefix("audit.auditor_key: ").strip()
 
 
 OPERATOR = "operator-" + "0" * 32

@@ -5,13 +5,14 @@
 //! never has a hole; while it is missing, calls fail closed.
 
 mod records;
+mod sealing;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
 use claim::Digest;
-use claim::bootlog::{BatchBuilder, GapRecord, RecordKind, batch_hash};
+use claim::bootlog::{BatchBuilder, GapRecord, Record, RecordKind, batch_hash};
 use claim::key::Key;
 use claim::time::Timestamp;
 use tokio::sync::Notify;
@@ -19,6 +20,7 @@ use tokio::time::timeout;
 use wire::{Append, Blob};
 
 use self::records::{Opened, Records};
+pub use self::sealing::{CannotSeal, Sealer};
 use crate::config::Durability;
 use crate::error::Code;
 use crate::events::Events;
@@ -95,6 +97,8 @@ pub struct Audit {
     stored: Cell<u64>,
     records: Cell<u64>,
     builder: RefCell<BatchBuilder>,
+    /// Whoever may read the records, beside this boot; without it the host can.
+    sealer: Option<Sealer>,
     current: RefCell<Rc<Pending>>,
     work: Notify,
 }
@@ -103,6 +107,7 @@ impl Audit {
     /// An empty log. Nothing is written before [`Audit::run`].
     pub fn new(
         boot_id: [u8; 16],
+        sealer: Option<Sealer>,
         durability: Durability,
         callback: Callback,
         store_timeout: Duration,
@@ -122,6 +127,7 @@ impl Audit {
             stored: Cell::new(0),
             records: Cell::new(0),
             builder: RefCell::new(BatchBuilder::new(boot_id)),
+            sealer,
             current: RefCell::new(pending(0)),
             work: Notify::new(),
         }
@@ -156,15 +162,31 @@ impl Audit {
         self.state.get() == State::Open
     }
 
-    /// Adds a record to the batch that waits.
+    /// Adds a record to the batch that waits, sealed if there is an auditor. The boot record never is.
     pub fn push(&self, kind: RecordKind, session: u64, bytes: &[u8]) -> Ticket {
         let ticket = Ticket(self.current.borrow().clone());
+        let mut builder = self.builder.borrow_mut();
+        let added = match &self.sealer {
+            Some(sealer) if kind != RecordKind::Boot => sealer.push(&mut builder, kind, session, bytes),
+            _ => builder.push(kind, session, bytes),
+        };
         // Only a record of more than 4 GiB is refused; no part of the enclave makes one.
-        if self.builder.borrow_mut().push(kind, session, bytes).is_err() {
+        if added.is_err() {
             ticket.0.settle(Err(Code::Internal));
         }
         self.work.notify_one();
         ticket
+    }
+
+    /// The body of a record of this boot as the store gave it back. Nothing else is known of it: see [`Sealer::open`].
+    ///
+    /// # Errors
+    /// [`Code::AuditMismatch`]: this boot sealed no such record.
+    pub fn body(&self, record: &Record<'_>) -> Result<Vec<u8>, Code> {
+        match &self.sealer {
+            Some(sealer) => sealer.open(record).ok_or(Code::AuditMismatch),
+            None => Ok(record.bytes.to_vec()),
+        }
     }
 
     /// Writes batches until the enclave stops. `previous` is the head of the store before this boot, for the first batch.

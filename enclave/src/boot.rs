@@ -9,12 +9,13 @@ use claim::bootlog::{BootId, BootRecord, Isolation, PreviousBoot, RecordKind};
 use claim::evidence::BootEvidence;
 use claim::hashes::definition_hash;
 use claim::key::Key;
+use claim::sealing::Sealing;
 use claim::time::Timestamp;
 use claim::{Digest, json};
 use tokio::task::spawn_local;
 use wire::{BootBundle, BootRefusal, BootReport, Document, RefusalCode};
 
-use crate::audit::Audit;
+use crate::audit::{Audit, Sealer};
 use crate::catalog::Catalog;
 use crate::config::{self, Config};
 use crate::controls::Controls;
@@ -78,6 +79,7 @@ pub fn check(bundle: &BootBundle) -> Result<BootReport, BootRefusal> {
     let loaded = load(bundle)?;
     let (evidence, dev) = attest(bundle, EARLIEST)?;
     trust::admit(&loaded.config, &loaded.catalog, Some(&dev))?;
+    loaded.config.audit.require_auditor(Some(&dev))?;
     Ok(report(&loaded, &evidence, [0; 16], [0; 32], &[]))
 }
 
@@ -147,13 +149,15 @@ pub fn boot(
     let now = wall_time(bundle, &loaded);
     let (evidence, dev) = attest(bundle, now)?;
     trust::admit(&loaded.config, &loaded.catalog, Some(&dev))?;
+    loaded.config.audit.require_auditor(Some(&dev))?;
     let id = random::bytes().map_err(|_| no_random())?;
     let key = Rc::new(Key::from_seed(random::bytes().map_err(|_| no_random())?));
     let tls_keys = tls_keys(bundle, &loaded.config)?;
     let tls_spki = tls_keys.as_ref().map(tls::Keys::spki).unwrap_or_default();
     let report = report(&loaded, &evidence, id, *key.public().bytes(), &tls_spki);
     let controls_hash = Digest::of(bundle.controls.as_ref().map_or(&[][..], |controls| &controls.0));
-    let record = boot_record(bundle, &loaded, &key, id, (controls_hash, tls_spki), now);
+    let (sealer, sealing) = sealer(&loaded.config, id)?.unzip();
+    let record = BootRecord { sealing, ..boot_record(bundle, &loaded, &key, id, (controls_hash, tls_spki), now) };
     let binding = BootBinding {
         boot_id: record.boot_id,
         tls_spki: record.tls_spki.clone(),
@@ -177,6 +181,7 @@ pub fn boot(
     events.expect_tools(catalog.tools().len());
     let audit = Rc::new(Audit::new(
         id,
+        sealer,
         config.audit.durability,
         callback.clone(),
         Duration::from_millis(config.limits.store_timeout_ms),
@@ -281,6 +286,12 @@ fn no_random() -> BootRefusal {
     refusal(RefusalCode::State, &Document::None, "", "no random bytes", "a kernel with getrandom(2)")
 }
 
+/// What seals the records of this boot, if they are to be sealed.
+fn sealer(config: &Config, id: [u8; 16]) -> Result<Option<(Sealer, Sealing)>, BootRefusal> {
+    let auditor = config.audit.auditor()?;
+    auditor.map(|key| Sealer::new(&key, id).map_err(|_| no_random())).transpose()
+}
+
 /// The host's clock, but never before this version, the policy bundle or the newest approval in the catalog.
 fn wall_time(bundle: &BootBundle, loaded: &Loaded) -> Timestamp {
     let host = Timestamp::from_millis(i64::try_from(bundle.wall_unix_ms).unwrap_or(i64::MAX / 1000));
@@ -315,6 +326,7 @@ fn boot_record(
             batch: head.batch,
             hash: Digest::from_bytes(head.hash),
         }),
+        sealing: None,
     }
 }
 

@@ -3,6 +3,7 @@
 //! The host turns `cmcp-config.yaml` into JSON and sends it in the boot bundle. Everything in it reaches the evidence as
 //! `config_hash`, the host's own settings (`listen_addr`, paths) included.
 
+mod audit;
 mod auth;
 mod catalog;
 mod controls;
@@ -21,6 +22,7 @@ use wire::{BootRefusal, Document, Enforcement, RefusalCode};
 
 use crate::document::{self, refusal};
 
+pub use self::audit::{Audit, Durability};
 pub use self::auth::{Auth, AuthMode, Scope, Sensitivity, Token, TokenHash};
 pub use self::catalog::{Catalog, Severity};
 pub use self::controls::{KillSwitch, RateLimit, SinkPolicy};
@@ -143,48 +145,6 @@ impl From<EnforcementMode> for Enforcement {
             EnforcementMode::Enforcing => Self::Enforcing,
             EnforcementMode::Advisory => Self::Advisory,
             EnforcementMode::Silent => Self::Silent,
-        }
-    }
-}
-
-/// The record store.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(default, deny_unknown_fields)]
-pub struct Audit {
-    /// Folder of the store; resolved against the configuration file by the host.
-    pub store_path: String,
-    /// What has to be on disk before a call goes out and before an answer leaves.
-    pub durability: Durability,
-}
-
-impl Default for Audit {
-    fn default() -> Self {
-        Self { store_path: "./audit-store".to_owned(), durability: Durability::Strict }
-    }
-}
-
-/// `audit.durability`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
-pub enum Durability {
-    /// The intent before an allowed call is forwarded, its outcome before the answer leaves.
-    #[default]
-    Strict,
-    /// The outcome before the answer leaves.
-    Answer,
-    /// Written by the host process; survives its death, not power loss.
-    Process,
-}
-
-impl Durability {
-    /// The name in the configuration and in the first audit entry.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Strict => "strict",
-            Self::Answer => "answer",
-            Self::Process => "process",
         }
     }
 }
@@ -315,7 +275,7 @@ impl Config {
     fn check(&self) -> Result<(), BootRefusal> {
         check_text("policy_bundle_path", &self.policy_bundle_path)?;
         check_text("catalog_path", &self.catalog_path)?;
-        check_text("audit.store_path", &self.audit.store_path)?;
+        self.audit.check()?;
         self.controls_path.as_deref().map_or(Ok(()), |path| check_text("controls_path", path))?;
         self.operator.signers()?;
         controls::check(&self.kill_switch, &self.rate_limits)?;
@@ -366,7 +326,7 @@ const SECTIONS: [(&str, &[&str]); 13] = [
     ("attestation", &["provider", "enforcement_mode"]),
     ("tls", &["public_name"]),
     ("catalog", &["drift_policy", "unanswered_list", "recheck_seconds"]),
-    ("audit", &["store_path", "durability"]),
+    ("audit", &["store_path", "durability", "auditor_key"]),
     ("claim", &["entries"]),
     ("model", &["model_id"]),
     ("auth", &["mode", "tokens", "resource", "authorization_servers", "jwt"]),

@@ -62,10 +62,11 @@ pub async fn claim(gateway: &Gateway, session: u64, issued: &Issued) -> Result<V
     let mut recall = Recall::open(gateway, session, (batch, batch)).await?;
     let bytes = recall.next().await?.ok_or(Code::AuditMismatch)?;
     let batch = Batch::parse(&bytes).map_err(|_| Code::AuditMismatch)?;
-    batch
-        .records()
-        .filter(|record| record.kind == RecordKind::Claim && record.session == session)
-        .find(|record| Digest::of(record.bytes) == issued.digest)
-        .map(|record| record.bytes.to_vec())
-        .ok_or(Code::AuditMismatch)
+    for record in batch.records().filter(|record| record.kind == RecordKind::Claim && record.session == session) {
+        let claim = gateway.audit.body(&record)?;
+        if Digest::of(&claim) == issued.digest {
+            return Ok(claim);
+        }
+    }
+    Err(Code::AuditMismatch)
 }

@@ -106,6 +106,12 @@ impl Setup {
         self.with("/audit/durability", json!(durability))
     }
 
+    /// Has records sealed to this auditor's key.
+    #[must_use]
+    pub fn sealed_to(self, auditor_key: &str) -> Self {
+        self.with("/audit/auditor_key", json!(auditor_key))
+    }
+
     /// Sets one of `limits`.
     #[must_use]
     pub fn limit(self, name: &str, value: u64) -> Self {

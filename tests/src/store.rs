@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::bin;
 
@@ -123,6 +124,35 @@ pub fn entries(store: &Path) -> Vec<Value> {
 /// Every intent of a store as JSON.
 pub fn intents(store: &Path) -> Vec<Value> {
     records(store).iter().filter(|record| record.kind == kind::INTENT).map(Record::json).collect()
+}
+
+/// Whoever may read sealed records: a key made with `cmcp-verify auditor new-key`.
+pub struct Auditor {
+    folder: TempDir,
+    /// What the configuration names.
+    pub key: String,
+}
+
+impl Auditor {
+    /// Makes a key.
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let output = cmcp_verify(&["auditor", "new-key", "--out", &folder.path().join("key").to_string_lossy()]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let key = text.trim_end().strip_prefix("audit.auditor_key: ").unwrap_or_else(|| panic!("{output:?}"));
+        Self { key: key.to_owned(), folder }
+    }
+
+    /// The file with the private key.
+    pub fn file(&self) -> String {
+        self.folder.path().join("key").to_string_lossy().into_owned()
+    }
+}
+
+impl Default for Auditor {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// Runs `cmcp-verify`.

@@ -1,12 +1,14 @@
 //! A session's entries as the store gives them back, each checked against the chain before it is used.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use claim::Digest;
 use claim::bootlog::{Batch, RecordKind};
 use claim::entry::{Chain, Entry};
 use claim::json;
 
+use crate::audit::Audit;
 use crate::error::Code;
 use crate::gateway::Gateway;
 use crate::recall::Recall;
@@ -14,6 +16,7 @@ use crate::recall::Recall;
 /// Entries 0 to `length - 1`, in order. Holds one batch at a time.
 pub(super) struct History {
     recall: Recall,
+    audit: Rc<Audit>,
     session: u64,
     tip: Digest,
     length: u64,
@@ -30,7 +33,8 @@ impl History {
         length: u64,
     ) -> Result<Self, Code> {
         let recall = Recall::open(gateway, session, batches).await?;
-        Ok(Self { recall, session, tip, length, chain: Chain::new(), waiting: VecDeque::new() })
+        let audit = gateway.audit.clone();
+        Ok(Self { recall, audit, session, tip, length, chain: Chain::new(), waiting: VecDeque::new() })
     }
 
     /// The next entry: its bytes, which are its sorted-ASCII form, and what they say.
@@ -57,8 +61,11 @@ impl History {
 
     fn take(&mut self, bytes: &[u8]) -> Result<(), Code> {
         let batch = Batch::parse(bytes).map_err(|_| Code::AuditMismatch)?;
-        let ours = batch.records().filter(|record| record.session == self.session && record.kind == RecordKind::Entry);
-        self.waiting.extend(ours.map(|record| record.bytes.to_vec()));
+        for record in
+            batch.records().filter(|record| record.session == self.session && record.kind == RecordKind::Entry)
+        {
+            self.waiting.push_back(self.audit.body(&record)?);
+        }
         Ok(())
     }
 }

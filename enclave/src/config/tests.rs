@@ -42,6 +42,9 @@ fn auth(tokens: &Value) -> Value {
     json!({"auth": {"mode": "bearer", "tokens": tokens}})
 }
 
+/// X25519's base point, which is somebody's public key.
+const AUDITOR_KEY: &str = "CQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
 fn examples() -> Vec<(PathBuf, Value)> {
     let mut found = Vec::new();
     let mut folders = vec![root().join("policies"), root().join("docs"), root().join("tests")];
@@ -86,6 +89,7 @@ fn defaults_are_the_safe_ones() {
     assert_eq!(config.attestation.enforcement_mode, EnforcementMode::Enforcing);
     assert_eq!(config.audit.durability, Durability::Strict);
     assert_eq!(config.audit.store_path, "./audit-store");
+    assert_eq!(config.audit.auditor(), Ok(None));
     let Catalog { drift_policy, unanswered_list, recheck_seconds } = config.catalog;
     assert_eq!((drift_policy, unanswered_list, recheck_seconds), (Severity::FailClosed, Severity::FailClosed, 300));
     assert_eq!(config.claim_profile, ClaimProfile::TraceV02);
@@ -103,7 +107,7 @@ fn every_setting_is_read() {
         "attestation": {"provider": "software-only", "enforcement_mode": "silent"},
         "listen_addr": "[::1]:9000",
         "catalog": {"drift_policy": "warn_only", "unanswered_list": "warn_only", "recheck_seconds": 86400},
-        "audit": {"store_path": "/var/lib/store", "durability": "process"},
+        "audit": {"store_path": "/var/lib/store", "durability": "process", "auditor_key": AUDITOR_KEY},
         "claim_profile": "trace-v0.1",
         "claim": {"entries": true},
         "model": {"provider": "anthropic", "model_id": "claude"},
@@ -350,4 +354,42 @@ fn schema_and_parser_agree() {
         assert!(!validator.is_valid(&wrong), "{wrong}");
         assert!(config(&wrong).is_err(), "{wrong}");
     }
+}
+
+#[test]
+fn an_auditor_is_a_key_that_can_be_sealed_to() {
+    let audit = |key: &str| with(&json!({"audit": {"auditor_key": key}}));
+    let key = config(&audit(AUDITOR_KEY)).unwrap().audit.auditor().unwrap().unwrap();
+    assert_eq!(key.text(), AUDITOR_KEY);
+    let cases = [
+        ("", "32 bytes"),
+        ("CQ", "32 bytes"),
+        ("not base64", "32 bytes"),
+        ("CQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAB", "32 bytes"),
+        ("CQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAIA", "canonical encoding"),
+        ("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "low order"),
+        ("AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "low order"),
+    ];
+    for (text, why) in cases {
+        let refused = config(&audit(text)).unwrap_err();
+        assert_eq!(
+            (refused.code, refused.field.0.as_str()),
+            (RefusalCode::InvalidValue, "audit.auditor_key"),
+            "{text}"
+        );
+        assert!(refused.expected.0.contains(why), "{text}: {}", refused.expected.0);
+        assert!(refused.expected.0.contains("cmcp-verify auditor new-key"), "{}", refused.expected.0);
+    }
+}
+
+#[test]
+fn outside_dev_mode_there_is_an_auditor() {
+    let nobody = config(&with(&json!({}))).unwrap().audit;
+    let (_, dev) = crate::evidence::software::attest(claim::time::Timestamp::from_seconds(0)).unwrap();
+    nobody.require_auditor(Some(&dev)).unwrap();
+    let refused = nobody.require_auditor(None).unwrap_err();
+    assert_eq!((refused.code, refused.field.0.as_str()), (RefusalCode::Missing, "audit.auditor_key"));
+    assert!(refused.expected.0.contains("cmcp-verify auditor new-key --out FILE"), "{}", refused.expected.0);
+    let somebody = config(&with(&json!({"audit": {"auditor_key": AUDITOR_KEY}}))).unwrap().audit;
+    somebody.require_auditor(None).unwrap();
 }

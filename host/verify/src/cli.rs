@@ -1,10 +1,12 @@
 //! The command line: reads files and the clock, prints verdicts. Everything it decides is decided by the library.
 
+mod auditor;
 mod bundle;
 mod claim;
 #[cfg(feature = "connect")]
 mod connect;
 mod input;
+mod keyfile;
 mod operator;
 mod store_export;
 mod store_verify;
@@ -59,7 +61,7 @@ impl From<Status> for Exit {
 const AFTER_HELP: &str = "\
 Exit code: 0 verified, 3 partially verified (nothing is wrong, but something could not be judged, as in dev mode),
 1 unverified (something is wrong), 2 an input could not be read, 64 wrong usage. connect: 0 when its client is done;
-operator: 0 when it is written.
+operator, auditor: 0 when it is written.
 
 Examples:
   cmcp-verify claim.json --policy-hash sha256:... --catalog-hash sha256:...
@@ -72,7 +74,9 @@ Examples:
       For an MCP client's configuration: the command that it spawns to reach the gateway.
   cmcp-verify operator new-key --out operator.key
   cmcp-verify operator sign-policy ./policies --key operator.key
-      For operators: the gateway then loads no bundle that this key has not signed.";
+      For operators: the gateway then loads no bundle that this key has not signed.
+  cmcp-verify auditor new-key --out auditor.key
+      For auditors: the gateway then stores nothing that others can read.";
 
 /// Checks what a confidential MCP gateway says of a session, without trusting who runs it. Works offline, but for connect.
 #[derive(Debug, Parser)]
@@ -87,6 +91,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make the key that opens sealed records
+    #[command(subcommand)]
+    Auditor(auditor::Command),
     /// Check a claim, and what belongs to it; the same as giving the claim without a command
     Claim(claim::Args),
     /// Check an audit bundle without a claim, as after a crash
@@ -118,6 +125,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &
     };
     let result = match (cli.command, cli.claim) {
         (Some(Command::Claim(args)), _) | (None, Some(args)) => claim::run(&args, out),
+        (Some(Command::Auditor(command)), _) => auditor::run(&command, out),
         (Some(Command::Bundle(args)), _) => bundle::run(&args, out),
         #[cfg(feature = "connect")]
         (Some(Command::Connect(args)), _) => connect::run(&args, out),

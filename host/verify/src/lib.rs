@@ -16,14 +16,15 @@ pub use claim::Digest;
 pub use claim::bootlog::BootId;
 pub use claim::key::PublicKey;
 pub use claim::profile::Profile;
+pub use claim::sealing::AuditorKey;
 pub use claim::time::Timestamp;
 
 pub use audit::{BundleFailure, BundleOptions, BundleReason, BundleVerdict, Finality, verify_audit_bundle};
 pub use shape::{Fault, Misfit};
 pub use store::{
-    BootReport, ExportError, ExportOptions, Exported, Head, HeadError, HeadVerdict, Place, Progress, ProofError,
-    ProvenEntries, StoreError, StoreFailure, StoreOptions, StoreReason, StoreVerdict, TornTail, UnknownOutcome,
-    export_session, read_proof, verify_store,
+    AuditorSecret, BootReport, ExportError, ExportOptions, Exported, Head, HeadError, HeadVerdict, NotASecret, Place,
+    Progress, ProofError, ProvenEntries, SealedTo, StoreError, StoreFailure, StoreOptions, StoreReason, StoreVerdict,
+    TornTail, UnknownOutcome, export_session, read_proof, verify_store,
 };
 pub use trace_claim::{
     ALLOWED_SKEW_SECONDS, Approval, Approved, DEFAULT_MAX_AGE_SECONDS, Options, ReferenceValues, Requirement,

@@ -10,19 +10,24 @@ mod folder;
 mod heads;
 mod proof;
 mod reasons;
+mod sealing;
 mod session;
 mod torn;
 mod walk;
 
 use claim::Digest;
 use claim::bootlog::{BootId, ControlRecord};
+use claim::sealing::AuditorKey;
 use claim::time::Timestamp;
+
+use crate::verdict::Status;
 
 pub use export::{ExportError, ExportOptions, Exported, export_session};
 pub use folder::{Progress, StoreError, StoreOptions, verify_store};
 pub use heads::{Head, HeadError, HeadVerdict};
 pub use proof::{ProofError, ProvenEntries, read_proof};
 pub use reasons::StoreReason;
+pub use sealing::{AuditorSecret, NotASecret};
 pub(crate) use walk::{Seen, StoreWalk};
 
 /// The verdict on a store.
@@ -45,9 +50,28 @@ pub struct StoreVerdict {
 }
 
 impl StoreVerdict {
-    /// Whether every batch before the tail is whole, signed and in order, and every head was reached.
+    /// Verified: every batch before the tail is whole, signed and in order, what is in it fits together, and every head was
+    /// reached. Partially: the same, but records of some boot are sealed to an auditor whose key was not given, and nothing is
+    /// known of what is in them.
+    pub fn status(&self) -> Status {
+        let wrong = self.failure.is_some() || self.heads.iter().any(|head| head.failure.is_some());
+        match () {
+            () if wrong => Status::Unverified,
+            () if self.boots.iter().all(BootReport::is_read) => Status::Verified,
+            () => Status::PartiallyVerified,
+        }
+    }
+
+    /// Whether it is [`Status::Verified`].
     pub fn verified(&self) -> bool {
-        self.failure.is_none() && self.heads.iter().all(|head| head.failure.is_none())
+        self.status() == Status::Verified
+    }
+}
+
+impl BootReport {
+    /// Whether the records were read; if not, they were counted, and nothing else is known of them.
+    pub fn is_read(&self) -> bool {
+        self.sealing.is_none_or(|sealing| sealing.opened)
     }
 }
 
@@ -100,6 +124,15 @@ pub struct TornTail {
     pub found: String,
 }
 
+/// Whom the records of a boot are sealed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SealedTo {
+    /// The auditor's public key.
+    pub auditor_key: AuditorKey,
+    /// Whether the auditor's private key was given: without it, records are counted and not read.
+    pub opened: bool,
+}
+
 /// What one boot of the enclave left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BootReport {
@@ -107,6 +140,8 @@ pub struct BootReport {
     pub boot_id: BootId,
     /// The key that signed its batches, 64 hexadecimal digits: the boot's own word.
     pub public_key: String,
+    /// Whom its records are sealed to, if they are. Unless opened, what follows `gaps` is unknown, and so is `open_sessions`.
+    pub sealing: Option<SealedTo>,
     /// Development mode.
     pub dev: bool,
     /// When it started, by the host's word.

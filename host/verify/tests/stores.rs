@@ -396,7 +396,7 @@ fn an_exported_session_is_proven_by_its_claim_or_its_batches() {
     let bundle = std::fs::read(&session.bundle).unwrap();
     let proof = std::fs::read(&session.proof).unwrap();
     let claim = std::fs::read(&session.claims[1]).unwrap();
-    let proven = read_proof(proof.as_slice(), SESSION).unwrap();
+    let proven = read_proof(proof.as_slice(), SESSION, &[]).unwrap();
     let options = BundleOptions { proven: Some(&proven), ..BundleOptions::default() };
     let verdict = verify_audit_bundle(&bundle, Some(&claim), options);
     assert!(verdict.verified, "{:?}", verdict.failures);
@@ -411,7 +411,7 @@ fn an_exported_session_is_proven_by_its_claim_or_its_batches() {
     assert_eq!((cut_off.len(), cut_off[0].entries, cut_off[0].claims.len()), (1, 1, 0));
     let bundle = std::fs::read(&cut_off[0].bundle).unwrap();
     assert!(!verify_audit_bundle(&bundle, None, options).verified, "the proof of another session");
-    let proven = read_proof(std::fs::read(&cut_off[0].proof).unwrap().as_slice(), "cut-off").unwrap();
+    let proven = read_proof(std::fs::read(&cut_off[0].proof).unwrap().as_slice(), "cut-off", &[]).unwrap();
     let options = BundleOptions { proven: Some(&proven), ..BundleOptions::default() };
     assert!(verify_audit_bundle(&bundle, None, options).verified);
     assert!(export("nobody").is_empty());
@@ -424,21 +424,21 @@ fn a_changed_proof_proves_nothing() {
     let options = ExportOptions { session_id: SESSION, out: folder.path() };
     let (_, exported) = export_session(folder.path(), options, StoreOptions::default()).unwrap();
     let proof = std::fs::read(&exported[0].proof).unwrap();
-    let whole = read_proof(proof.as_slice(), SESSION).unwrap();
+    let whole = read_proof(proof.as_slice(), SESSION, &[]).unwrap();
     assert_eq!(whole.digests.len(), 1);
     for at in (0..proof.len()).step_by(41) {
         let mut changed = proof.clone();
         changed[at] ^= 1;
-        assert!(read_proof(changed.as_slice(), SESSION).is_err(), "byte {at}");
+        assert!(read_proof(changed.as_slice(), SESSION, &[]).is_err(), "byte {at}");
     }
     let ends = frame_ends(&proof);
     for cut in (0..proof.len()).step_by(97).filter(|cut| !ends.contains(cut)) {
-        assert!(read_proof(&proof[..cut], SESSION).is_err(), "cut at {cut}");
+        assert!(read_proof(&proof[..cut], SESSION, &[]).is_err(), "cut at {cut}");
     }
     // The last batch holds the claim alone; without the one before, the session's end is missing.
     let [.., before_end, before_claim, _] = ends.as_slice() else { panic!("{ends:?}") };
-    assert_eq!(read_proof(&proof[..*before_claim], SESSION).unwrap(), whole);
-    assert_ne!(read_proof(&proof[..*before_end], SESSION).unwrap(), whole);
+    assert_eq!(read_proof(&proof[..*before_claim], SESSION, &[]).unwrap(), whole);
+    assert_ne!(read_proof(&proof[..*before_end], SESSION, &[]).unwrap(), whole);
 }
 
 /// Where the frames of a segment end, and where the first begins.

@@ -20,6 +20,7 @@ pub mod names;
 pub mod operator;
 pub mod profile;
 pub mod record;
+pub mod sealing;
 pub mod time;
 
 pub mod hex;

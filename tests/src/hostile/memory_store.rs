@@ -46,6 +46,8 @@ pub enum Fault {
     RecallEndless,
     /// Recalls only the failure.
     RecallFailed,
+    /// Recalls these batches in the places of its own.
+    RecallThese(Vec<Vec<u8>>),
 }
 
 /// The store of one boot.
@@ -158,7 +160,11 @@ impl MemoryStore {
             return write(&mut stream, &RecallItem::Failed(StoreFailure::Io));
         }
         let wanted = |append: &&Append| (first..=last).contains(&append.batch) && append.sessions.contains(&session);
-        let mut batches: Vec<Blob> = self.appends().iter().filter(wanted).map(|append| append.bytes.clone()).collect();
+        let mut held = self.appends();
+        if let Fault::RecallThese(others) = &fault {
+            held.iter_mut().zip(others).for_each(|(append, other)| append.bytes = Blob(other.clone()));
+        }
+        let mut batches: Vec<Blob> = held.iter().filter(wanted).map(|append| append.bytes.clone()).collect();
         match fault {
             Fault::RecallAltered => batches.iter_mut().for_each(alter),
             Fault::RecallReversed => batches.reverse(),

@@ -31,6 +31,7 @@ mod resets;
 mod restraints;
 mod resume;
 mod rounds;
+mod sealed;
 mod sessions;
 mod shapes;
 mod stdio;

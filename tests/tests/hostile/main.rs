@@ -5,6 +5,7 @@ mod dials;
 mod frames;
 mod operator;
 mod records;
+mod sealed;
 mod spawns;
 mod tls;
 mod totals;

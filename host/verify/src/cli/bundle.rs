@@ -13,7 +13,7 @@ use crate::store::{ProvenEntries, read_proof};
 use crate::verdict::{Outcome, Status};
 
 use super::claim::{bundle_json, check_json};
-use super::{CliError, Exit, input, table};
+use super::{CliError, Exit, auditor, input, table};
 
 /// What to check.
 #[derive(Debug, clap::Args)]
@@ -23,6 +23,9 @@ pub(super) struct Args {
     /// The signed batches that `store export` wrote beside it
     #[arg(long, value_name = "FILE")]
     proof: Option<PathBuf>,
+    /// Auditor's private key, which opens sealed records; can be given several times
+    #[arg(long, value_name = "FILE", requires = "proof")]
+    key: Vec<PathBuf>,
     /// The gateway's public key, if you know it: 64 hexadecimal digits
     #[arg(long, value_name = "HEX", value_parser = input::key)]
     trusted_key: Option<String>,
@@ -33,7 +36,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, CliError> {
     let bytes = input::read(&args.bundle)?;
-    let proven = args.proof.as_deref().map(|path| proof(path, &bytes)).transpose()?;
+    let proven = args.proof.as_deref().map(|path| proof(path, &bytes, &args.key)).transpose()?;
     let options =
         BundleOptions { proven: proven.as_ref(), trusted_key: args.trusted_key.as_deref(), ..BundleOptions::default() };
     let verdict = verify_audit_bundle(&bytes, None, options);
@@ -53,7 +56,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, CliError> {
 }
 
 /// Reads the proof of the bundle's session.
-pub(super) fn proof(path: &Path, bundle: &[u8]) -> Result<ProvenEntries, CliError> {
+pub(super) fn proof(path: &Path, bundle: &[u8], auditors: &[PathBuf]) -> Result<ProvenEntries, CliError> {
     #[derive(Deserialize)]
     struct Outline {
         session_id: String,
@@ -64,7 +67,8 @@ pub(super) fn proof(path: &Path, bundle: &[u8]) -> Result<ProvenEntries, CliErro
     let file = File::open(path).map_err(|error| CliError::Read { path: shown.to_string(), error })?;
     let outline: Outline =
         serde_json::from_slice(bundle).map_err(|error| CliError::Input(format!("not an audit bundle: {error}")))?;
-    read_proof(BufReader::new(file), &outline.session_id).map_err(|error| CliError::Input(format!("{shown}: {error}")))
+    let proven = read_proof(BufReader::new(file), &outline.session_id, &auditor::secrets(auditors)?);
+    proven.map_err(|error| CliError::Input(format!("{shown}: {error}")))
 }
 
 fn print(args: &Args, verdict: &BundleVerdict, status: Status, out: &mut dyn Write) -> Result<(), CliError> {

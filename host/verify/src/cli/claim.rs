@@ -34,6 +34,9 @@ pub(super) struct Args {
     /// Signed batches from `store export`, for a bundle that the gateway did not sign
     #[arg(long, value_name = "FILE", requires = "audit_bundle")]
     proof: Option<PathBuf>,
+    /// Auditor's private key, which opens sealed records; can be given several times
+    #[arg(long, value_name = "FILE", requires = "proof")]
+    key: Vec<PathBuf>,
     /// The session's trust record (GET /session/ID/trust-record): check that it says the same
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -105,7 +108,7 @@ fn judge(args: &Args) -> Result<Found, CliError> {
 
 fn judge_bundle(path: &Path, claim: &[u8], args: &Args) -> Result<BundleVerdict, CliError> {
     let bytes = input::read(path)?;
-    let proven = args.proof.as_deref().map(|proof| bundle::proof(proof, &bytes)).transpose()?;
+    let proven = args.proof.as_deref().map(|proof| bundle::proof(proof, &bytes, &args.key)).transpose()?;
     let options = BundleOptions {
         profile: args.profile.into(),
         proven: proven.as_ref(),

@@ -8,17 +8,20 @@ use serde_json::{Value, json};
 use crate::store::{ExportOptions, Exported, StoreOptions, export_session};
 
 use super::store_verify::{heads, print, progress, verdict_json};
-use super::{CliError, Exit};
+use super::{CliError, Exit, auditor};
+use crate::verdict::Status;
 
 const EXPORT_HELP: &str = "\
 Writes SESSION-BOOT-NUMBER.audit.json (the audit bundle), .claim-N.json (each claim) and .batches (the signed batches that
 prove the entries: the enclave's key, which would sign a bundle, is not in the store). Then:
   cmcp-verify SESSION-...claim-1.json --audit-bundle SESSION-...audit.json --proof SESSION-...batches
   cmcp-verify bundle SESSION-...audit.json --proof SESSION-...batches      (no claim was issued before a crash)
-A batch is signed as a whole, so .batches holds records of other sessions too.
+A batch is signed as a whole, so .batches holds records of other sessions too. If records are sealed, --key FILE opens them,
+here and beside --proof; .batches stays sealed.
 
 Exit code: 0 exported, and the store is whole; 1 the store is not whole (what comes before the fault is exported), or the
-session is not in it; 2 something could not be read or written; 64 wrong usage.";
+session is not in it; 2 something could not be read or written; 3 nothing is wrong, but records are sealed to an auditor
+whose key was not given, and the session may be among them; 64 wrong usage.";
 
 /// What to export.
 #[derive(Debug, clap::Args)]
@@ -32,6 +35,9 @@ pub(super) struct Args {
     /// Folder for the files
     #[arg(long, value_name = "FOLDER", default_value = ".")]
     out: PathBuf,
+    /// Auditor's private key, which opens sealed records; can be given several times
+    #[arg(long, value_name = "FILE")]
+    key: Vec<PathBuf>,
     /// What must be in the store; can be given several times
     #[arg(long, value_name = "HEAD")]
     head: Vec<String>,
@@ -43,8 +49,12 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Result<Exit, CliError> {
     let mut progress = progress(err);
     let options = ExportOptions { session_id: &args.session, out: &args.out };
-    let store_options =
-        StoreOptions { heads: heads(&args.head)?, progress: Some(&mut progress), ..StoreOptions::default() };
+    let store_options = StoreOptions {
+        heads: heads(&args.head)?,
+        auditors: auditor::secrets(&args.key)?,
+        progress: Some(&mut progress),
+        ..StoreOptions::default()
+    };
     let (verdict, exported) = export_session(&args.store, options, store_options)?;
     if args.json {
         let sessions: Vec<_> = exported.iter().map(exported_json).collect();
@@ -55,10 +65,15 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Resu
             print_exported(session, out)?;
         }
         if exported.is_empty() {
-            writeln!(out, "No session {:?} in this store.", args.session)?;
+            let unread = verdict.boots.iter().any(|boot| !boot.is_read());
+            let looked = if unread { "what can be read of this store" } else { "this store" };
+            writeln!(out, "No session {:?} in {looked}.", args.session)?;
         }
     }
-    Ok(if verdict.verified() && !exported.is_empty() { Exit::Verified } else { Exit::Unverified })
+    Ok(match verdict.status() {
+        Status::Verified if exported.is_empty() => Exit::Unverified,
+        status => status.into(),
+    })
 }
 
 fn print_exported(session: &Exported, out: &mut dyn Write) -> Result<(), CliError> {

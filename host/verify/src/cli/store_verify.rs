@@ -8,15 +8,20 @@ use claim::key::PublicKey;
 use serde_json::{Value, json};
 
 use crate::store::{BootReport, Head, HeadVerdict, Progress, StoreFailure, StoreOptions, StoreVerdict, verify_store};
+use crate::verdict::Status;
 
-use super::{CliError, Exit, input, table};
+use super::{CliError, Exit, auditor, input, table};
 
 const HEAD_HELP: &str = "\
 A head is BOOT_ID:BATCH:ENTRY_HASH, or a file with a gateway's answer or receipt. Each receipt that a call got back is
 one. Without a head, the end of the log is the word of who stores it: batches cut off there leave no trace.
 
-Exit code: 0 the store is whole up to its end, and no older than any head; 1 it is not; 2 it could not be read; 64 wrong
-usage. A torn tail and calls with unknown outcome are reported and do not change the exit code: a crash leaves them.
+Records may be sealed (audit.auditor_key in the gateway's configuration). That nothing is missing, altered or out of order
+shows without a key: what is signed is what is stored. What the records say, and whether a head's entry is in its batch,
+shows with --key FILE, the auditor's.
+
+Exit code: 0 the store is whole up to its end, and no older than any head; 1 it is not; 2 it could not be read; 3 the same
+as 0, but records are sealed to an auditor whose key was not given, so nobody looked into them; 64 wrong usage. A torn tail and calls with unknown outcome are reported and do not change the exit code: a crash leaves them.
 Whether a boot's key is that of a genuine gateway is another question: --trusted-key takes those that you know, from a
 claim that you verified.";
 
@@ -32,6 +37,9 @@ pub(super) struct Args {
     /// Key that a boot may have, 64 hexadecimal digits; can be given several times
     #[arg(long, value_name = "HEX", value_parser = input::key)]
     trusted_key: Vec<String>,
+    /// Auditor's private key, which opens sealed records; can be given several times
+    #[arg(long, value_name = "FILE")]
+    key: Vec<PathBuf>,
     /// Print the verdict as JSON
     #[arg(long)]
     json: bool,
@@ -40,14 +48,15 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Result<Exit, CliError> {
     let mut progress = progress(err);
     let trusted_keys = args.trusted_key.iter().filter_map(|key| PublicKey::from_hex(key).ok()).collect();
-    let options = StoreOptions { heads: heads(&args.head)?, trusted_keys, progress: Some(&mut progress) };
+    let (heads, auditors) = (heads(&args.head)?, auditor::secrets(&args.key)?);
+    let options = StoreOptions { heads, trusted_keys, auditors, progress: Some(&mut progress) };
     let verdict = verify_store(&args.store, options)?;
     if args.json {
         writeln!(out, "{:#}", verdict_json(&verdict))?;
     } else {
         print(&verdict, &args.store, out)?;
     }
-    Ok(if verdict.verified() { Exit::Verified } else { Exit::Unverified })
+    Ok(verdict.status().into())
 }
 
 /// A head as text, or every receipt in a file.
@@ -82,8 +91,11 @@ pub(super) fn print(verdict: &StoreVerdict, store: &Path, out: &mut dyn Write) -
     for boot in &verdict.boots {
         print_boot(boot, out)?;
     }
-    for HeadVerdict { head, failure } in &verdict.heads {
+    for HeadVerdict { head, failure, looked_for } in &verdict.heads {
         match failure {
+            None if !looked_for => {
+                writeln!(out, "  head of batch {}: reached; its entry was not looked for, it is sealed", head.batch)?;
+            }
             None => writeln!(out, "  head of batch {}: reached", head.batch)?,
             Some((reason, message)) => writeln!(out, "  FAIL head of batch {}: {reason}: {message}", head.batch)?,
         }
@@ -98,9 +110,15 @@ pub(super) fn print(verdict: &StoreVerdict, store: &Path, out: &mut dyn Write) -
     if let Some(failure) = &verdict.failure {
         writeln!(out, "  FAIL {}", table::printable(&failure.to_string()))?;
     }
-    let result = if verdict.verified() { "verified" } else { "unverified" };
-    writeln!(out, "RESULT: {result}")?;
-    if verdict.verified() && verdict.heads.is_empty() {
+    let status = verdict.status();
+    writeln!(out, "RESULT: {status}")?;
+    if status == Status::PartiallyVerified {
+        writeln!(
+            out,
+            "Nothing is wrong. Not judged: what sealed records say; --key FILE opens them, the auditor has it."
+        )?;
+    }
+    if status != Status::Unverified && verdict.heads.is_empty() {
         writeln!(out, "No head was given: that the log ends where it ended is the word of who stores it.")?;
     }
     Ok(())
@@ -112,10 +130,15 @@ fn print_boot(boot: &BootReport, out: &mut dyn Write) -> Result<(), CliError> {
     writeln!(out, "  key {}", boot.public_key)?;
     writeln!(out, "  {} batches signed and in order, last {}", boot.batches, boot.head.hex())?;
     let BootReport { records, entries, claims, sessions, open_sessions, .. } = boot;
-    writeln!(
-        out,
-        "  {records} records: {entries} entries, {claims} claims; {sessions} sessions, {open_sessions} of them not ended"
-    )?;
+    write!(out, "  {records} records: {entries} entries, {claims} claims; {sessions} sessions")?;
+    if let Some(sealing) = boot.sealing.filter(|sealing| !sealing.opened) {
+        writeln!(out, "\n  sealed to the auditor's key {}: counted, not looked into", sealing.auditor_key.text())?;
+        return Ok(());
+    }
+    writeln!(out, ", {open_sessions} of them not ended")?;
+    if let Some(sealing) = boot.sealing {
+        writeln!(out, "  sealed to the auditor's key {}: opened", sealing.auditor_key.text())?;
+    }
     if boot.gaps > 0 {
         writeln!(out, "  {} times nothing could be stored, {} calls were refused", boot.gaps, boot.refused_calls)?;
     }
@@ -151,7 +174,7 @@ pub(super) fn verdict_json(verdict: &StoreVerdict) -> Value {
     let heads: Vec<_> = verdict.heads.iter().map(head_json).collect();
     let torn = verdict.torn.as_ref();
     json!({
-        "status": if verdict.verified() { "verified" } else { "unverified" },
+        "status": verdict.status().as_str(),
         "failure_reason": verdict.failure.as_ref().map(|failure| failure.reason)
             .or_else(|| verdict.heads.iter().find_map(|head| head.failure.as_ref().map(|(reason, _)| reason.as_str()))),
         "failure": verdict.failure.as_ref().map(failure_json),
@@ -183,6 +206,7 @@ fn head_json(verdict: &HeadVerdict) -> Value {
         "boot_id": verdict.head.boot_id.to_string(),
         "batch": verdict.head.batch,
         "entry_hash": verdict.head.entry_hash.hex(),
+        "looked_for": verdict.looked_for,
         "failure": failure,
     })
 }
@@ -196,9 +220,14 @@ fn boot_json(boot: &BootReport) -> Value {
                    "at": call.at.to_string()})
         })
         .collect();
+    let sealing =
+        boot.sealing.map(|sealing| json!({"auditor_key": sealing.auditor_key.text(), "opened": sealing.opened}));
+    // Null is what nobody looked into.
+    let read = |value: Value| if boot.is_read() { value } else { Value::Null };
     json!({
         "boot_id": boot.boot_id.to_string(),
         "public_key": boot.public_key,
+        "sealing": sealing,
         "dev": boot.dev,
         "started_at": boot.started_at.to_string(),
         "batches": boot.batches,
@@ -207,10 +236,10 @@ fn boot_json(boot: &BootReport) -> Value {
         "entries": boot.entries,
         "claims": boot.claims,
         "sessions": boot.sessions,
-        "open_sessions": boot.open_sessions,
+        "open_sessions": read(boot.open_sessions.into()),
         "gaps": boot.gaps,
-        "refused_calls": boot.refused_calls,
-        "controls": boot.controls,
-        "unknown_outcomes": unknown,
+        "refused_calls": read(boot.refused_calls.into()),
+        "controls": read(json!(boot.controls)),
+        "unknown_outcomes": read(unknown.into()),
     })
 }

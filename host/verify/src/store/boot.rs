@@ -9,14 +9,16 @@ use claim::json::JsonError;
 use claim::key::PublicKey;
 use claim::operator::Version;
 
+use super::sealing::{AuditorSecret, Bodies};
 use super::session::Session;
 use super::walk::{Fault, Seen};
-use super::{BootReport, StoreReason};
+use super::{BootReport, SealedTo, StoreReason};
 
 /// A boot whose log is being read.
 pub(super) struct Boot {
     pub(super) report: BootReport,
     terms: Terms,
+    bodies: Bodies,
     sessions: BTreeMap<u64, Session>,
     begun: Numbers,
 }
@@ -38,7 +40,12 @@ pub(super) struct Terms {
 
 impl Boot {
     /// From the boot's first batch. `before` is the boot before it in the store: id, batches, hash of the last.
-    pub(super) fn begin(batch: &Batch<'_>, hash: Digest, before: Option<(BootId, u64, Digest)>) -> Result<Self, Fault> {
+    pub(super) fn begin(
+        batch: &Batch<'_>,
+        hash: Digest,
+        before: Option<(BootId, u64, Digest)>,
+        auditors: &[AuditorSecret],
+    ) -> Result<Self, Fault> {
         let invalid = |message: String| Fault::new(StoreReason::BootRecordInvalid, message);
         let first = batch.records().next().filter(|record| record.kind == RecordKind::Boot && record.session == 0);
         let first = first.ok_or_else(|| invalid("the first record is not a boot record".into()))?;
@@ -53,9 +60,12 @@ impl Boot {
         }
         let key = PublicKey::from_x(&record.public_key).map_err(|error| invalid(error.to_string()))?;
         let terms = Terms::of(&record, key).map_err(|error| invalid(error.to_string()))?;
+        let bodies = Bodies::of(&record, auditors)?;
+        let sealing = record.sealing.map(|sealing| sealing.auditor_key);
         let report = BootReport {
             boot_id: record.boot_id,
             public_key: key.hex(),
+            sealing: sealing.map(|auditor_key| SealedTo { auditor_key, opened: bodies.are_read() }),
             dev: record.dev,
             started_at: record.started_at,
             batches: 0,
@@ -70,7 +80,7 @@ impl Boot {
             controls: Vec::new(),
             unknown_outcomes: Vec::new(),
         };
-        Ok(Self { report, terms, sessions: BTreeMap::new(), begun: Numbers::default() })
+        Ok(Self { report, terms, bodies, sessions: BTreeMap::new(), begun: Numbers::default() })
     }
 
     pub(super) fn key(&self) -> &PublicKey {
@@ -109,7 +119,7 @@ impl Boot {
         Ok(())
     }
 
-    /// The next record; an entry's hash is returned.
+    /// The next record; an entry's hash is returned, if it can be read.
     pub(super) fn record(
         &mut self,
         index: usize,
@@ -118,6 +128,39 @@ impl Boot {
         seen: &mut dyn Seen,
     ) -> Result<Option<Digest>, Fault> {
         self.report.records = self.report.records.saturating_add(1);
+        match self.bodies.read(record)? {
+            Some(body) => self.read(index, &Record { bytes: &body, ..*record }, batch, seen),
+            None => self.count(record).map(|()| None),
+        }
+    }
+
+    /// A record that is sealed for others: its kind and session are all there is.
+    fn count(&mut self, record: &Record<'_>) -> Result<(), Fault> {
+        let of_session = matches!(record.kind, RecordKind::Intent | RecordKind::Entry | RecordKind::Claim);
+        if of_session != (record.session != 0) {
+            return Err(misplaced("a record of no session, or of one that it cannot be of"));
+        }
+        let report = &mut self.report;
+        let counter = match record.kind {
+            RecordKind::Entry => &mut report.entries,
+            RecordKind::Claim => &mut report.claims,
+            RecordKind::Gap => &mut report.gaps,
+            RecordKind::Boot | RecordKind::Intent | RecordKind::Control => return Ok(()),
+        };
+        *counter = counter.saturating_add(1);
+        if record.kind == RecordKind::Entry && self.begun.insert(record.session) {
+            report.sessions = report.sessions.saturating_add(1);
+        }
+        Ok(())
+    }
+
+    fn read(
+        &mut self,
+        index: usize,
+        record: &Record<'_>,
+        batch: u64,
+        seen: &mut dyn Seen,
+    ) -> Result<Option<Digest>, Fault> {
         match record.kind {
             RecordKind::Boot if batch == 0 && index == 0 => {}
             RecordKind::Boot => return Err(misplaced("a second boot record")),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use claim::key::PublicKey;
 
-use super::{Head, Seen, StoreReason, StoreVerdict, StoreWalk};
+use super::{AuditorSecret, Head, Seen, StoreReason, StoreVerdict, StoreWalk};
 
 /// A segment is closed at 64 MiB; a file much larger than that is none.
 const MAX_SEGMENT: u64 = 128 << 20;
@@ -18,6 +18,8 @@ pub struct StoreOptions<'a> {
     pub heads: Vec<Head>,
     /// Keys that boots may have, learned out of band; any key if there are none.
     pub trusted_keys: Vec<PublicKey>,
+    /// Private keys of auditors: without them, records that are sealed are counted and not read.
+    pub auditors: Vec<AuditorSecret>,
     /// Told after each segment.
     pub progress: Option<&'a mut dyn FnMut(Progress)>,
 }
@@ -51,7 +53,7 @@ pub fn verify_store(folder: &Path, options: StoreOptions<'_>) -> Result<StoreVer
 /// The same, showing what has been verified.
 pub(super) fn walk(folder: &Path, options: StoreOptions<'_>, seen: &mut dyn Seen) -> Result<StoreVerdict, StoreError> {
     let Listing { segments, kept_torn } = list(folder)?;
-    let mut walk = StoreWalk::new(options.heads, options.trusted_keys);
+    let mut walk = StoreWalk::new(options.heads, options.trusted_keys, options.auditors);
     let mut progress = options.progress;
     let total = segments.iter().fold(0_u64, |sum, segment| sum.saturating_add(segment.size));
     let mut bytes = Vec::new();

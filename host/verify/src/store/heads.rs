@@ -85,6 +85,8 @@ pub struct HeadVerdict {
     pub head: Head,
     /// Why the store is refused, if it is.
     pub failure: Option<(StoreReason, String)>,
+    /// Whether the entry was looked for. If its record is sealed for others, that its batch is there, signed, is all that is known.
+    pub looked_for: bool,
 }
 
 /// Heads on the lookout for their entries.
@@ -92,8 +94,8 @@ pub struct HeadVerdict {
 pub(super) struct Heads {
     wanted: Vec<Head>,
     found: BTreeMap<[u8; 32], (BootId, u64)>,
-    /// Last batch of each boot that a head names.
-    reached: BTreeMap<BootId, u64>,
+    /// Of each boot that a head names: its last batch, and whether its records are read.
+    reached: BTreeMap<BootId, (u64, bool)>,
 }
 
 impl Heads {
@@ -101,9 +103,9 @@ impl Heads {
         Self { wanted, ..Self::default() }
     }
 
-    pub(super) fn batch(&mut self, boot_id: BootId, batch: u64) {
+    pub(super) fn batch(&mut self, boot_id: BootId, batch: u64, is_read: bool) {
         if self.wanted.iter().any(|head| head.boot_id == boot_id) {
-            self.reached.insert(boot_id, batch);
+            self.reached.insert(boot_id, (batch, is_read));
         }
     }
 
@@ -114,12 +116,16 @@ impl Heads {
     }
 
     pub(super) fn verdicts(self) -> Vec<HeadVerdict> {
-        let failures: Vec<_> = self.wanted.iter().map(|head| self.failure(head)).collect();
-        self.wanted.into_iter().zip(failures).map(|(head, failure)| HeadVerdict { head, failure }).collect()
+        let verdict = |head: &Head| HeadVerdict {
+            head: head.clone(),
+            failure: self.failure(head),
+            looked_for: self.reached.get(&head.boot_id).is_none_or(|(_, is_read)| *is_read),
+        };
+        self.wanted.iter().map(verdict).collect()
     }
 
     fn failure(&self, head: &Head) -> Option<(StoreReason, String)> {
-        let Some(last) = self.reached.get(&head.boot_id) else {
+        let Some((last, is_read)) = self.reached.get(&head.boot_id) else {
             return Some((StoreReason::HeadBootMissing, format!("nothing of boot {} is stored", head.boot_id)));
         };
         if *last < head.batch {
@@ -130,6 +136,7 @@ impl Heads {
             return Some((StoreReason::OlderThanHead, message));
         }
         match self.found.get(head.entry_hash.bytes()) {
+            None if !is_read => None,
             Some(place) if *place == (head.boot_id, head.batch) => None,
             Some((boot_id, batch)) => {
                 let message = format!("the entry is in batch {batch} of boot {boot_id}, not in batch {}", head.batch);

@@ -13,6 +13,9 @@ use claim::hashes::EntriesHasher;
 use claim::json::Json;
 use claim::key::PublicKey;
 
+use super::sealing::{AuditorSecret, Bodies};
+use super::walk::Fault;
+
 /// Longest frame that is read: batches have at most 24 MiB.
 const MAX_FRAME: usize = 32 << 20;
 
@@ -45,6 +48,12 @@ pub enum ProofError {
     /// A batch is not signed by the boot's key.
     #[error("batch {0} is not signed by the boot's key")]
     Signature(u64),
+    /// The records are sealed to an auditor whose private key was not given.
+    #[error("its records are sealed to the auditor's key {0}: give the file of that key with --key")]
+    Sealed(String),
+    /// A record does not open as what and where it is.
+    #[error("{0}")]
+    NotOpened(String),
 }
 
 /// Fills `out` with one frame as it stands in a segment.
@@ -60,8 +69,12 @@ pub(super) fn write_frame(frame: &Frame<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(&payload);
 }
 
-/// Reads a proof of the sessions with this id, one batch at a time.
-pub fn read_proof(mut file: impl Read, session_id: &str) -> Result<ProvenEntries, ProofError> {
+/// Reads a proof of the sessions with this id, one batch at a time. Records that are sealed need their auditor's key.
+pub fn read_proof(
+    mut file: impl Read,
+    session_id: &str,
+    auditors: &[AuditorSecret],
+) -> Result<ProvenEntries, ProofError> {
     let mut magic = [0; SEGMENT_MAGIC.len()];
     file.read_exact(&mut magic)?;
     let mut buffer = magic.to_vec();
@@ -76,7 +89,7 @@ pub fn read_proof(mut file: impl Read, session_id: &str) -> Result<ProvenEntries
         let batch = Batch::parse(frame.batch).map_err(|error| ProofError::Malformed(error.to_string()))?;
         let proof = match &mut proof {
             Some(proof) => proof,
-            none => none.insert(Proof::begin(&batch)?),
+            none => none.insert(Proof::begin(&batch, auditors)?),
         };
         proof.batch(&frame, &batch, session_id)?;
     }
@@ -106,16 +119,21 @@ fn next_frame(file: &mut impl Read, buffer: &mut Vec<u8>) -> Result<bool, ProofE
 struct Proof {
     boot_id: BootId,
     key: PublicKey,
+    bodies: Bodies,
     next: u64,
     sessions: BTreeMap<u64, EntriesHasher>,
 }
 
 impl Proof {
-    fn begin(batch: &Batch<'_>) -> Result<Self, ProofError> {
+    fn begin(batch: &Batch<'_>, auditors: &[AuditorSecret]) -> Result<Self, ProofError> {
         let record = batch.records().next().filter(|record| record.kind == RecordKind::Boot && batch.number() == 0);
         let record = BootRecord::parse(record.ok_or(ProofError::NoBoot)?.bytes).map_err(|_| ProofError::NoBoot)?;
         let key = PublicKey::from_x(&record.public_key).map_err(|_| ProofError::NoBoot)?;
-        Ok(Self { boot_id: BootId(batch.boot_id()), key, next: 0, sessions: BTreeMap::new() })
+        let bodies = Bodies::of(&record, auditors).map_err(not_opened)?;
+        if let Some(sealing) = record.sealing.filter(|_| !bodies.are_read()) {
+            return Err(ProofError::Sealed(sealing.auditor_key.text()));
+        }
+        Ok(Self { boot_id: BootId(batch.boot_id()), key, bodies, next: 0, sessions: BTreeMap::new() })
     }
 
     fn batch(&mut self, frame: &Frame<'_>, batch: &Batch<'_>, session_id: &str) -> Result<(), ProofError> {
@@ -127,9 +145,10 @@ impl Proof {
         let signed = self.key.verify_batch(batch_hash(frame.batch), frame.signature);
         signed.map_err(|_| ProofError::Signature(number))?;
         for record in batch.records().filter(|record| record.kind == RecordKind::Entry) {
-            let entry = claim::json::parse(record.bytes).map_err(|error| ProofError::Malformed(error.to_string()))?;
+            let body = self.bodies.read(&record).map_err(not_opened)?.unwrap_or_default();
+            let entry = claim::json::parse(&body).map_err(|error| ProofError::Malformed(error.to_string()))?;
             if entry.get("session_id").and_then(Json::as_str) == Some(session_id) {
-                self.sessions.entry(record.session).or_default().push(record.bytes);
+                self.sessions.entry(record.session).or_default().push(&body);
             }
         }
         Ok(())
@@ -139,4 +158,8 @@ impl Proof {
         let digests = self.sessions.into_values().map(EntriesHasher::finish).collect();
         ProvenEntries { boot_id: self.boot_id, key: self.key, digests }
     }
+}
+
+fn not_opened(fault: Fault) -> ProofError {
+    ProofError::NotOpened(fault.message)
 }

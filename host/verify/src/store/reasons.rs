@@ -25,6 +25,10 @@ reasons! {
         BootRecordInvalid = "BOOT_RECORD_INVALID",
         /// The key of a boot is none of those that the caller gave.
         KeyNotTrusted = "PUBLIC_KEY_NOT_BOUND",
+        /// No boot of the store is sealed to the auditor's key that was given.
+        AuditorKeyWrong = "AUDITOR_KEY_WRONG",
+        /// A sealed record that its boot's key does not open in its place, or whose counter does not rise.
+        SealedRecordInvalid = "SEALED_RECORD_INVALID",
         /// A record's body is not of its kind, or not in canonical form.
         RecordMalformed = "RECORD_MALFORMED",
         /// A record where it cannot be: of a session that has not begun, a second boot record.

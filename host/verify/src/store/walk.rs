@@ -8,6 +8,7 @@ use claim::key::PublicKey;
 
 use super::boot::Boot;
 use super::heads::{Head, Heads};
+use super::sealing::AuditorSecret;
 use super::torn::later_batch;
 use super::{BootReport, Place, StoreFailure, StoreReason, StoreVerdict, TornTail};
 
@@ -42,14 +43,15 @@ pub(crate) struct StoreWalk {
     verdict: StoreVerdict,
     heads: Heads,
     trusted_keys: Vec<PublicKey>,
+    auditors: Vec<AuditorSecret>,
     boot: Option<Boot>,
     place: Place,
 }
 
 impl StoreWalk {
-    pub(crate) fn new(heads: Vec<Head>, trusted_keys: Vec<PublicKey>) -> Self {
+    pub(crate) fn new(heads: Vec<Head>, trusted_keys: Vec<PublicKey>, auditors: Vec<AuditorSecret>) -> Self {
         let (verdict, place) = (StoreVerdict::default(), Place::default());
-        Self { verdict, heads: Heads::new(heads), trusted_keys, boot: None, place }
+        Self { verdict, heads: Heads::new(heads), trusted_keys, auditors, boot: None, place }
     }
 
     /// Batches read so far.
@@ -133,7 +135,7 @@ impl StoreWalk {
         let Some(boot) = &mut self.boot else { return Ok(()) };
         boot.batch(frame, &batch, hash)?;
         seen.batch(&boot.report, frame, &batch);
-        self.heads.batch(boot_id, batch.number());
+        self.heads.batch(boot_id, batch.number(), boot.report.is_read());
         for (index, record) in batch.records().enumerate() {
             self.place.record = Some(index);
             if let Some(entry) = boot.record(index, &record, batch.number(), seen)? {
@@ -157,7 +159,7 @@ impl StoreWalk {
             let message = format!("names {}, the store's head before is {}", batch.prev().hex(), expected.hex());
             return Err(Fault::new(StoreReason::BatchLinkBroken, message));
         }
-        let boot = Boot::begin(batch, hash, head)?;
+        let boot = Boot::begin(batch, hash, head, &self.auditors)?;
         if !self.trusted_keys.is_empty() && !self.trusted_keys.contains(boot.key()) {
             let message = format!("{} is none of the keys that were given", boot.key().hex());
             return Err(Fault::new(StoreReason::KeyNotTrusted, message));
@@ -172,7 +174,20 @@ impl StoreWalk {
             self.fail(StoreReason::Empty, "no segment file");
         }
         self.verdict.boots.extend(self.boot.take().map(Boot::finish));
+        self.check_auditors();
         self.verdict.heads = self.heads.verdicts();
         self.verdict
+    }
+    /// A key that opens nothing of what is sealed is not the one that its owner believes it to be.
+    fn check_auditors(&mut self) {
+        let mut sealed = self.verdict.boots.iter().filter_map(|boot| boot.sealing).peekable();
+        let Some(first) = sealed.peek().copied().filter(|_| !self.auditors.is_empty()) else { return };
+        if sealed.all(|sealing| !sealing.opened) {
+            let given: Vec<_> = self.auditors.iter().map(|auditor| auditor.public().text()).collect();
+            let message =
+                format!("sealed to {}, the keys given are those of {}", first.auditor_key.text(), given.join(", "));
+            self.place = Place::default();
+            self.fail(StoreReason::AuditorKeyWrong, message);
+        }
     }
 }

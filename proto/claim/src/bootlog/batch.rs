@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::digest::Digest;
+use crate::sealing::{OVERHEAD, Place, TAG};
 
 /// First bytes of every batch.
 const MAGIC: &[u8; 8] = b"cMCPbat1";
@@ -68,12 +69,45 @@ impl BatchBuilder {
     ///
     /// A record longer than `u32::MAX` bytes cannot be written; nothing in this crate makes one.
     pub fn push(&mut self, kind: RecordKind, session: u64, bytes: &[u8]) -> Result<(), BatchError> {
-        let length = u32::try_from(bytes.len()).map_err(|_| BatchError::TooLarge)?;
+        self.head(kind, session, bytes.len())?;
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Adds a record that is sealed where it lies: `seal` encrypts the body in place and gives the tag. If it does not, nothing
+    /// is added. `counter` is [`Place::counter`].
+    pub fn push_sealed(
+        &mut self,
+        kind: RecordKind,
+        session: u64,
+        counter: u64,
+        bytes: &[u8],
+        seal: impl FnOnce(&Place, &mut [u8]) -> Option<[u8; TAG]>,
+    ) -> Result<(), BatchError> {
+        let before = self.bytes.len();
+        self.head(kind, session, bytes.len().checked_add(OVERHEAD).ok_or(BatchError::TooLarge)?)?;
+        self.bytes.extend_from_slice(&counter.to_le_bytes());
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        let place = Place { boot_id: self.boot_id, counter, kind, session };
+        if let Some(tag) = self.bytes.get_mut(start..).and_then(|body| seal(&place, body)) {
+            self.bytes.extend_from_slice(&tag);
+            return Ok(());
+        }
+        self.bytes.truncate(before);
+        self.count = self.count.saturating_sub(1);
+        if session != 0 {
+            self.sessions.pop();
+        }
+        Err(BatchError::NotSealed)
+    }
+
+    fn head(&mut self, kind: RecordKind, session: u64, length: usize) -> Result<(), BatchError> {
+        let length = u32::try_from(length).map_err(|_| BatchError::TooLarge)?;
         self.count = self.count.checked_add(1).ok_or(BatchError::TooLarge)?;
         self.bytes.push(kind as u8);
         self.bytes.extend_from_slice(&session.to_le_bytes());
         self.bytes.extend_from_slice(&length.to_le_bytes());
-        self.bytes.extend_from_slice(bytes);
         if session != 0 {
             self.sessions.push(session);
         }
@@ -174,6 +208,9 @@ pub enum BatchError {
     /// More than the length fields can say.
     #[error("a record or batch too large for its length field")]
     TooLarge,
+    /// Whoever seals records could not.
+    #[error("the record could not be sealed")]
+    NotSealed,
 }
 
 /// A batch that was read: complete, of known record kinds. Not yet believed: check the signature and `prev`.

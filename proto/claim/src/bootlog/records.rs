@@ -10,6 +10,7 @@ use crate::entry::PolicyDecision;
 use crate::hex;
 use crate::json::{Json, JsonError, read, to_json};
 use crate::members::Members;
+use crate::sealing::Sealing;
 use crate::time::Timestamp;
 
 /// Random name of one boot; 32 lower-case digits in JSON.
@@ -100,6 +101,9 @@ pub struct BootRecord {
     /// The store's head before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<PreviousBoot>,
+    /// Whom the records after this one are sealed to; without it they are in the clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealing: Option<Sealing>,
 }
 
 impl BootRecord {

@@ -18,5 +18,6 @@ mod hashes;
 mod json;
 mod operator;
 mod others;
+mod sealing;
 mod times;
 mod vectors;

@@ -176,6 +176,7 @@ fn boot_record(start: Timestamp) -> BootRecord {
         started_at: start,
         gateway_version: "0.1.0".to_owned(),
         previous: None,
+        sealing: None,
     }
 }
 
