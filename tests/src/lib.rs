@@ -8,6 +8,7 @@ pub mod bin;
 pub mod gateway;
 pub mod hostile;
 pub mod http;
+pub mod impostor;
 pub mod issuer;
 pub mod mcp_server;
 pub mod proc;

@@ -1,5 +1,7 @@
 //! The command line: reads files and the clock, prints verdicts. Everything it decides is decided by the library.
 
+#[cfg(feature = "connect")]
+mod attest;
 mod auditor;
 mod bundle;
 mod claim;
@@ -8,6 +10,8 @@ mod connect;
 mod input;
 mod keyfile;
 mod operator;
+#[cfg(feature = "connect")]
+mod provision;
 mod store_export;
 mod store_verify;
 mod table;
@@ -60,8 +64,8 @@ impl From<Status> for Exit {
 
 const AFTER_HELP: &str = "\
 Exit code: 0 verified, 3 partially verified (nothing is wrong, but something could not be judged, as in dev mode),
-1 unverified (something is wrong), 2 an input could not be read, 64 wrong usage. connect: 0 when its client is done;
-operator, auditor: 0 when it is written.
+1 unverified (something is wrong), 2 an input could not be read or a gateway not reached, 64 wrong usage. connect as a
+bridge: 0 when its client is done; operator, auditor, provision: 0 when it is done.
 
 Examples:
   cmcp-verify claim.json --policy-hash sha256:... --catalog-hash sha256:...
@@ -70,8 +74,10 @@ Examples:
       Also: are these the calls that the claim counts, does the TRACE record say the same, is it the key that you know?
   cmcp-verify store verify ./audit-store --head receipt.json
       Is everything that the gateway stored still there and unaltered, up to this receipt?
+  cmcp-verify connect https://gateway.example:8443 --reference approved.json
+      Is what answers there the gateway that you approved? With --stdio or --listen MCP clients then talk to it, and to it alone.
   cmcp-verify connect http://127.0.0.1:8443
-      For an MCP client's configuration: the command that it spawns to reach the gateway.
+      In dev mode, for an MCP client's configuration: the command that it spawns to reach the gateway.
   cmcp-verify operator new-key --out operator.key
   cmcp-verify operator sign-policy ./policies --key operator.key
       For operators: the gateway then loads no bundle that this key has not signed.
@@ -98,12 +104,15 @@ enum Command {
     Claim(claim::Args),
     /// Check an audit bundle without a claim, as after a crash
     Bundle(bundle::Args),
-    /// Let an MCP client that only spawns programs talk to a gateway: JSON-RPC on standard input and output
+    /// Verify a gateway before it is told anything, and let MCP clients talk to it
     #[cfg(feature = "connect")]
     Connect(connect::Args),
     /// Make an operator's key, and sign policy bundles and controls with it
     #[command(subcommand)]
     Operator(operator::Command),
+    /// Verify a gateway, then bring it a tool's secret or its certificate, past whoever runs it
+    #[cfg(feature = "connect")]
+    Provision(provision::Args),
     /// Check or read a gateway's record store
     #[command(subcommand)]
     Store(StoreCommand),
@@ -128,8 +137,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &
         (Some(Command::Auditor(command)), _) => auditor::run(&command, out),
         (Some(Command::Bundle(args)), _) => bundle::run(&args, out),
         #[cfg(feature = "connect")]
-        (Some(Command::Connect(args)), _) => connect::run(&args, out),
+        (Some(Command::Connect(args)), _) => connect::run(&args, out, err),
         (Some(Command::Operator(command)), _) => operator::run(&command, out),
+        #[cfg(feature = "connect")]
+        (Some(Command::Provision(args)), _) => provision::run(&args, out),
         (Some(Command::Store(StoreCommand::Verify(args))), _) => store_verify::run(&args, out, err),
         (Some(Command::Store(StoreCommand::Export(args))), _) => store_export::run(&args, out, err),
         (None, None) => Ok(Exit::Usage),
@@ -137,7 +148,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &
     result.unwrap_or_else(|error| {
         // A standard error that is closed leaves nobody to tell.
         let _ = writeln!(err, "cmcp-verify: {error}");
-        Exit::NotJudged
+        error.exit()
     })
 }
 
@@ -158,6 +169,10 @@ enum CliError {
     Read { path: String, error: io::Error },
     #[error("{0}")]
     Input(String),
+    /// Options that do not go with the URL, which clap cannot know.
+    #[cfg(feature = "connect")]
+    #[error("{0}")]
+    Usage(String),
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
     #[error(transparent)]
@@ -166,4 +181,14 @@ enum CliError {
     Unwritable { path: String, error: io::Error },
     #[error("cannot write the answer: {0}")]
     Write(#[from] io::Error),
+}
+
+impl CliError {
+    const fn exit(&self) -> Exit {
+        match self {
+            #[cfg(feature = "connect")]
+            Self::Usage(_) => Exit::Usage,
+            _ => Exit::NotJudged,
+        }
+    }
 }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+pub mod attestation;
 mod audit;
 pub mod cli;
 #[cfg(feature = "connect")]

@@ -207,13 +207,7 @@ fn a_token_comes_from_a_file_or_the_environment() {
 
 #[test]
 fn plain_http_leaves_this_machine_for_nobody() {
-    for url in [
-        "http://gateway.example:8443",
-        "https://127.0.0.1:8443",
-        "127.0.0.1:8443",
-        "http://",
-        "http://127.0.0.1.example/",
-    ] {
+    for url in ["http://gateway.example:8443", "127.0.0.1:8443", "http://", "http://127.0.0.1.example/"] {
         let output = Command::new(bin::path("cmcp-verify")).args(["connect", url]).output().expect("the bridge runs");
         assert_eq!(output.status.code(), Some(2), "{url}");
         assert!(String::from_utf8_lossy(&output.stderr).contains("127.0.0.1"), "{url}: {output:?}");

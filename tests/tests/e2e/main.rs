@@ -1,6 +1,7 @@
 //! End to end through the built binaries: agents on one side, tool servers on the other, the store underneath.
 
 mod asked;
+mod attested;
 mod authoring;
 mod bfsi;
 mod cancel;

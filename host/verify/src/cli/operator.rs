@@ -1,6 +1,6 @@
 //! `cmcp-verify operator`: what an operator signs. Here, because the host may hold no key.
 
-mod key;
+pub(super) mod key;
 mod policy;
 
 use std::fs::{File, rename};

@@ -11,10 +11,10 @@ use ureq::http::{Response, StatusCode, Uri, header};
 use ureq::{Agent, Body};
 
 use super::message::{self, Head, one_line};
-use super::{LONGEST, Line, Token, events};
+use super::{Attested, LONGEST, Line, Token, events};
 
 /// For the gateway to accept a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// JSON-RPC code of the bridge's own errors.
 const BRIDGE_ERROR: i32 = -32000;
 
@@ -22,12 +22,12 @@ const BRIDGE_ERROR: i32 = -32000;
 #[derive(Debug, thiserror::Error)]
 pub enum UrlError {
     /// Not a URL with a host.
-    #[error("{0:?} is not a URL such as http://127.0.0.1:8443")]
+    #[error("{0:?} is not a URL such as https://gateway.example:8443 or http://127.0.0.1:8443")]
     Malformed(String),
     /// Another machine, or another scheme.
     #[error(
-        "{0:?}: only http:// on this machine (127.0.0.1, localhost, [::1]) is supported; without attested TLS anyone on \
-             the way could read and alter every call"
+        "{0:?}: http:// reaches a gateway on this machine only (127.0.0.1, localhost, [::1]); without attested TLS anyone \
+             on the way could read and alter every call. Use https://"
     )]
     Unprotected(String),
 }
@@ -53,7 +53,12 @@ struct Session {
 }
 
 impl Gateway {
-    /// The gateway at a URL, with or without the path `/mcp`, and what shows it who calls. Nothing is sent yet.
+    /// A gateway that was verified, and what shows it who calls.
+    pub fn attested(attested: &Attested, token: Option<Token>) -> Self {
+        Self::over(attested.agent.clone(), format!("{}{}", attested.origin, attested.path), token)
+    }
+
+    /// The gateway at an http URL, with or without the path `/mcp`, and what shows it who calls. Nothing is sent yet.
     ///
     /// # Errors
     /// See [`UrlError`].
@@ -71,13 +76,11 @@ impl Gateway {
             .max_redirects(0)
             .proxy(None)
             .timeout_connect(Some(CONNECT_TIMEOUT));
-        Ok(Self {
-            agent: config.build().into(),
-            url: format!("http://{authority}{path}"),
-            token,
-            session: Mutex::default(),
-            renewal: Mutex::default(),
-        })
+        Ok(Self::over(config.build().into(), format!("http://{authority}{path}"), token))
+    }
+
+    fn over(agent: Agent, url: String, token: Option<Token>) -> Self {
+        Self { agent, url, token, session: Mutex::default(), renewal: Mutex::default() }
     }
 
     /// Sends the client's `initialize` and keeps the session that it opens.

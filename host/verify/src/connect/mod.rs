@@ -1,12 +1,23 @@
-//! A bridge for MCP clients that only spawn a program: JSON-RPC lines on one side, MCP's Streamable HTTP on the other.
+//! The way from a client to a gateway: verify who answers, then let MCP clients through.
 //!
-//! Lines in and lines out follow the stdio transport of MCP (one JSON-RPC message a line); what the gateway says passes
-//! byte for byte but for line breaks between JSON tokens, which the transport forbids.
+//! [`attest`] verifies a gateway over https; what it returns talks to that gateway and to nobody else. [`serve`] is a bridge for
+//! MCP clients that only spawn a program: JSON-RPC lines on one side, MCP's Streamable HTTP on the other. [`relay`] is a
+//! loopback endpoint for clients that speak HTTP themselves. [`Attested::provision`] brings a gateway what the host must
+//! not see.
+//!
+//! Lines in and lines out of [`serve`] follow the stdio transport of MCP (one JSON-RPC message a line); what the gateway says
+//! passes byte for byte but for line breaks between JSON tokens, which the transport forbids.
 
+mod attested;
 mod events;
 mod gateway;
+mod head;
 mod message;
+mod peer;
+mod provision;
+mod relay;
 mod token;
+mod transport;
 
 use std::io::{self, BufRead, Read, Write};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -15,8 +26,12 @@ use std::thread;
 
 use serde_json::value::RawValue;
 
+pub use self::attested::{AttestError, Attested, attest};
 pub use self::gateway::{Gateway, UrlError};
 use self::message::Head;
+pub use self::peer::Refusal;
+pub use self::provision::{Provision, ProvisionError};
+pub use self::relay::relay;
 pub use self::token::{Token, TokenError};
 
 /// Requests under way at once; more wait. Notifications, a cancellation among them, do not queue behind requests.

@@ -13,6 +13,6 @@ pub(super) fn create(path: &Path) -> Result<OperatorKey, CliError> {
     keyfile::create(path, LABEL).map(OperatorKey::from_seed)
 }
 
-pub(super) fn read(path: &Path) -> Result<OperatorKey, CliError> {
+pub(in crate::cli) fn read(path: &Path) -> Result<OperatorKey, CliError> {
     keyfile::read(path, LABEL, "cmcp-verify operator new-key").map(OperatorKey::from_seed)
 }
