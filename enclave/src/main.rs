@@ -1,5 +1,6 @@
 //! `enclave --listen ADDRESS`: nothing else configures it; the rest comes in the boot bundle.
 
+use std::panic::PanicHookInfo;
 use std::process::ExitCode;
 
 use enclave::serve::Enclave;
@@ -12,6 +13,7 @@ The measured part of the gateway. `host --dev-enclave` starts it; it takes its c
 from the host's control stream, and nothing from the environment.";
 
 fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| eprintln!("enclave: {}", place(panic))));
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let address = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["--help" | "-h"] => {
@@ -30,6 +32,12 @@ fn main() -> ExitCode {
     }
 }
 
+/// Where a panic happened. What it says can be a peer's words, and standard error is the host's.
+fn place(panic: &PanicHookInfo<'_>) -> String {
+    let place = panic.location().map_or_else(String::new, |place| format!(" at {}:{}", place.file(), place.line()));
+    format!("panicked{place}")
+}
+
 fn run(address: Address) -> Result<(), String> {
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -40,4 +48,21 @@ fn run(address: Address) -> Result<(), String> {
         Enclave::new(address).run(listener).await;
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    static SAID: Mutex<String> = Mutex::new(String::new());
+
+    #[test]
+    fn a_panic_says_where_and_nothing_else() {
+        std::panic::set_hook(Box::new(|panic| SAID.lock().unwrap().push_str(&super::place(panic))));
+        let panicked = std::panic::catch_unwind(|| panic!("{}", "what an agent said"));
+        drop(std::panic::take_hook());
+        assert!(panicked.is_err());
+        let said = SAID.lock().unwrap();
+        assert!(said.starts_with("panicked at enclave/src/main.rs:") && !said.contains("agent"), "{said}");
+    }
 }
