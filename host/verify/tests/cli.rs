@@ -323,3 +323,27 @@ fn what_cannot_be_signed_is_named_and_left_alone() {
     let ran = cmcp_verify(&["operator", "sign-policy", &controls, "--key", &key]);
     assert!(ran.exit == Exit::NotJudged && ran.err.contains("manifest.json"), "{}", ran.err);
 }
+
+#[test]
+fn an_auditors_key_is_made_once_and_kept_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let file = path(&folder.path().join("auditor.key")).to_owned();
+    let made = cmcp_verify(&["auditor", "new-key", "--out", &file]);
+    assert_eq!(made.exit, Exit::Verified, "{}", made.err);
+    let key = made.out.trim_end().strip_prefix("audit.auditor_key: ").unwrap();
+    assert!(verify::AuditorKey::parse(key).is_ok(), "{key}");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let kept = std::fs::read_to_string(&file).unwrap();
+    assert!(kept.starts_with("cmcp-auditor-key-v1:") && !kept.contains(key), "{kept}");
+    assert_eq!(cmcp_verify(&["auditor", "new-key", "--out", &file]).exit, Exit::NotJudged, "never overwritten");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), kept);
+    // A key does not open what was never sealed, and does no harm.
+    write(folder.path(), &[segment(&first_boot().batches)]);
+    assert_eq!(cmcp_verify(&["store", "verify", path(folder.path()), "--key", &file]).exit, Exit::Verified);
+    let operator = path(&folder.path().join("operator.key")).to_owned();
+    assert_eq!(cmcp_verify(&["operator", "new-key", "--out", &operator]).exit, Exit::Verified);
+    let other = cmcp_verify(&["store", "verify", path(folder.path()), "--key", &operator]);
+    assert_eq!(other.exit, Exit::NotJudged);
+    assert!(other.err.contains("cmcp-verify auditor new-key"), "{}", other.err);
+}

@@ -118,11 +118,11 @@ proptest! {
     /// No two places share what AES-GCM is given.
     #[test]
     fn places_are_told_apart(
-        a in (any::<[u8; 16]>(), 0..3_u64, 1..7_u8, 0..3_u64),
-        b in (any::<[u8; 16]>(), 0..3_u64, 1..7_u8, 0..3_u64),
+        a in (0..2_u8, 0..2_u64, 1..4_u8, 0..2_u64),
+        b in (0..2_u8, 0..2_u64, 1..4_u8, 0..2_u64),
     ) {
-        let place = |(boot_id, counter, kind, session)| {
-            Place { boot_id, counter, kind: RecordKind::parse(kind).unwrap(), session }
+        let place = |(boot, counter, kind, session)| {
+            Place { boot_id: [boot; 16], counter, kind: RecordKind::parse(kind).unwrap(), session }
         };
         let (left, right) = (place(a), place(b));
         prop_assert_eq!(left == right, left.aad() == right.aad());
