@@ -29,6 +29,7 @@ use crate::operator::{self, Authority, InForce};
 use crate::policy::Policy;
 use crate::polling::Polling;
 use crate::random;
+use crate::secrets::{self, Secrets};
 use crate::session::Sessions;
 use crate::tls::{self, Inbound};
 use crate::transport::Callback;
@@ -206,10 +207,12 @@ pub fn boot(
     };
     let access = Access::new(&config, &dev, Clock::starting_at(now))?;
     let clock = Clock::starting_at(now);
+    let secrets = Secrets::of(&catalog);
     let gateway = Gateway {
         sessions: RefCell::new(Sessions::new(&config)),
         access,
-        upstreams: Upstreams::new(&catalog, callback, &config.limits, &roots, &clock)?,
+        upstreams: Upstreams::new(&catalog, callback, &config.limits, &roots, &clock, &secrets)?,
+        secrets,
         config,
         catalog,
         policy: RefCell::new(Rc::new(policy)),
@@ -236,6 +239,7 @@ fn load(bundle: &BootBundle) -> Result<Loaded, BootRefusal> {
     let policy = Policy::load_admitted(&bundle.policy, &catalog, |bundle| authority.admit(bundle))?;
     let controls = Controls::new(&config, &catalog, in_force.as_ref())?;
     let roots = trust::roots(&config, &catalog)?;
+    secrets::check(&config, &catalog)?;
     Ok(Loaded { config, config_hash, catalog, in_force, authority, policy, controls, roots })
 }
 

@@ -145,6 +145,12 @@ codes! {
     /// There is no secure connection to the tool server: another key or certificate than the catalog pins, one that no CA of
     /// `upstream.ca_roots` vouches for, or no TLS 1.3. Nothing was sent; the audit entry says what was expected and found.
     UpstreamTls = 49, "UPSTREAM_TLS", 502, -32000, "no secure connection to the tool server (nothing was sent)";
+    /// The tool server wants a secret (`server.secret` in the catalog) that the operator has not provisioned since the start; nothing
+    /// was sent. `cmcp-verify provision` brings it.
+    SecretNotProvisioned = 50, "SECRET_NOT_PROVISIONED", 503, -32000, "tool server's secret has not been provisioned";
+    /// `PUT /secrets/{name}` was not signed by `operator.public_key` for this boot, name, value, server and pin, or the catalog has no such
+    /// secret, or the value cannot be shown as the catalog says: see the message. Nothing has changed.
+    SecretRefused = 51, "SECRET_REFUSED", 403, -32000, "secret is refused";
     /// The identity has not called before, and all `limits.max_identities` places are taken by identities that hold sessions, labels, blocks or
     /// counted calls.
     IdentityLimit = 52, "IDENTITY_LIMIT", 503, -32000, "no room for another identity";

@@ -26,6 +26,7 @@ use crate::operator::{Authority, InForce};
 use crate::policy::Policy;
 use crate::polling::Polling;
 use crate::random;
+use crate::secrets::Secrets;
 use crate::session::{Session, Sessions, Source};
 use crate::upstream::Upstreams;
 
@@ -77,6 +78,8 @@ pub struct Gateway {
     pub sessions: RefCell<Sessions>,
     /// Tool servers.
     pub upstreams: Upstreams,
+    /// What they are shown.
+    pub secrets: Secrets,
     /// Keeps the thread awake between the steps of few calls.
     pub polling: Rc<Polling>,
     /// What the host learns.

@@ -29,6 +29,7 @@ pub mod polling;
 pub mod recall;
 pub mod reload;
 pub mod reset;
+pub mod secrets;
 pub mod serve;
 pub mod session;
 pub mod tls;

@@ -110,5 +110,7 @@ pub const MAX_SCHEMA_CHAIN: usize = 32;
 pub const SCHEMA_STEPS: (u64, u64) = (10_000, 64);
 /// Bytes of a path in an audit entry or an answer.
 pub const LONGEST_INSTANCE_PATH: usize = 256;
+/// An operator's order to take a secret, in bytes: a certificate chain with its key at most.
+pub const MAX_SECRET_ORDER_BYTES: usize = 64 << 10;
 /// An operator's order in bytes: three short texts.
 pub const MAX_ORDER_BYTES: usize = 16 << 10;

@@ -8,7 +8,8 @@ use std::thread;
 use claim::Digest;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PublicKeyData, date_time_ymd};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::{ServerConfig, crypto, version};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, crypto, version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -62,17 +63,32 @@ impl Identity {
         self
     }
 
-    fn config(&self) -> ServerConfig {
+    /// Its chain and key in PEM.
+    pub fn pem_with_key(&self) -> String {
+        let chain: String = self.chain.iter().map(pem).collect();
+        format!("{chain}-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", base64(&self.pkcs8))
+    }
+
+    /// As a server; with a CA, one that wants clients' certificates of it.
+    fn config(&self, clients: Option<&CertificateDer<'static>>) -> ServerConfig {
         let provider = Arc::new(crypto::aws_lc_rs::default_provider());
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.pkcs8.clone()));
         let signer = provider.key_provider.load_private_key(key).expect("a key");
         // Not `with_single_cert`, which would notice a key that is another's.
         let shown = rustls::sign::CertifiedKey::new(self.chain.clone(), signer);
-        ServerConfig::builder_with_provider(provider)
+        let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&version::TLS13])
-            .expect("TLS 1.3")
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(Shown(Arc::new(shown))))
+            .expect("TLS 1.3");
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(ca) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(ca.clone()).expect("a root");
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+                builder.with_client_cert_verifier(verifier.expect("a verifier"))
+            }
+        };
+        builder.with_cert_resolver(Arc::new(Shown(Arc::new(shown))))
     }
 }
 
@@ -155,11 +171,20 @@ pub struct TlsFront {
 impl TlsFront {
     /// Serves a tool server as this identity.
     pub fn start(tool: SocketAddr, identity: &Identity) -> Self {
+        Self::serving(tool, identity.config(None))
+    }
+
+    /// The same to clients alone that have a certificate of this CA.
+    pub fn start_asking(tool: SocketAddr, identity: &Identity, clients: &Authority) -> Self {
+        Self::serving(tool, identity.config(Some(&clients.certificate)))
+    }
+
+    fn serving(tool: SocketAddr, config: ServerConfig) -> Self {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
         listener.set_nonblocking(true).expect("a socket");
         let front = Self {
             address: listener.local_addr().expect("an address"),
-            shown: Arc::new(Mutex::new((Arc::new(identity.config()), Ending::Said))),
+            shown: Arc::new(Mutex::new((Arc::new(config), Ending::Said))),
             connections: Arc::default(),
             hang_up: watch::Sender::new(()),
         };
@@ -189,7 +214,7 @@ impl TlsFront {
 
     /// Shows another identity to connections that begin from now on.
     pub fn show(&self, identity: &Identity) {
-        self.shown.lock().expect("not poisoned").0 = Arc::new(identity.config());
+        self.shown.lock().expect("not poisoned").0 = Arc::new(identity.config(None));
     }
 
     /// Changes how connections end that begin from now on.

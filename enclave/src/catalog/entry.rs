@@ -8,6 +8,7 @@ use wire::{BootRefusal, Document, RefusalCode};
 
 use super::command::Scope;
 use super::mirror::{self, Mirror};
+use super::secret::SecretEntry;
 use super::url::Endpoint;
 use super::{Capability, Definition, RotationMode, Server, Tool, Transport, fingerprint};
 use crate::document::{self, join, one_of, refusal};
@@ -44,6 +45,7 @@ pub(super) struct ServerEntry {
     pub(super) entrypoint_digest: Option<String>,
     pub(super) env: Option<Vec<String>>,
     pub(super) process: Option<Scope>,
+    pub(super) secret: Option<SecretEntry>,
     #[serde(default)]
     capabilities: Vec<Capability>,
 }
@@ -130,6 +132,7 @@ impl Check<'_> {
     fn server(&self, entry: ServerEntry) -> Result<Server, BootRefusal> {
         self.name("server.display_name", &entry.display_name)?;
         let place = self.place(&entry)?;
+        let secret = self.secret(&entry, &place)?;
         let mut capabilities = entry.capabilities;
         capabilities.sort_unstable();
         capabilities.dedup();
@@ -141,6 +144,7 @@ impl Check<'_> {
             transport: entry.transport,
             tls_fingerprint,
             rotation_mode: entry.rotation_mode.unwrap_or_default(),
+            secret,
             capabilities,
         })
     }

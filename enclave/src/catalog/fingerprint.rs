@@ -39,6 +39,14 @@ impl fmt::Display for Pin {
     }
 }
 
+/// Whether a text says the same as the catalog: the pin's hash; without a pin nothing, or the placeholder.
+pub fn says(text: &str, pin: Option<Pin>) -> bool {
+    match pin {
+        None => text.is_empty() || parse(text) == Some(PLACEHOLDER),
+        Some(pin) => parse(text) == Some(pin.sha256),
+    }
+}
+
 /// Reads a fingerprint, with or without padding.
 pub(super) fn parse(text: &str) -> Option<[u8; 32]> {
     let digits = text.strip_prefix("SHA256:")?;

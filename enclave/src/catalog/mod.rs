@@ -9,6 +9,7 @@ mod drift;
 mod entry;
 mod fingerprint;
 mod mirror;
+mod secret;
 mod url;
 
 use std::collections::BTreeMap;
@@ -23,8 +24,9 @@ use crate::labels::{Domain, Label};
 
 pub use command::{Command, Scope};
 pub use drift::{Comparison, Drift};
-pub use fingerprint::Pin;
+pub use fingerprint::{Pin, says};
 pub use mirror::Mirror;
+pub use secret::{Secret, Usage};
 pub use url::{Endpoint, Scheme, UrlError};
 
 /// A validated catalog.
@@ -77,6 +79,8 @@ pub struct Server {
     pub tls_fingerprint: Option<[u8; 32]>,
     /// What the fingerprint is of.
     pub rotation_mode: RotationMode,
+    /// A secret that it is shown.
+    pub secret: Option<Secret>,
     /// What it may do besides answering calls of its tools, in order, none twice.
     pub capabilities: Vec<Capability>,
 }
@@ -299,6 +303,7 @@ fn servers(tools: &mut [Tool]) -> Result<Vec<Server>, BootRefusal> {
             None => servers.push(tool.server.clone()),
             Some(server) if server.command() != tool.server.command() => return Err(other_command(tool, server)),
             Some(server) if server.pin() != tool.server.pin() => return Err(other_pin(tool, server)),
+            Some(server) if server.secret != tool.server.secret => return Err(other_secret(tool, server)),
             Some(server) if server.capabilities == tool.server.capabilities => {}
             Some(server) => return Err(disagreement(tool, server)),
         }
@@ -321,6 +326,13 @@ fn other_pin(tool: &Tool, server: &Server) -> BootRefusal {
     let field = format!("{}.server.tls_fingerprint", tool.name);
     let expected = format!("{}, as in the other entries of {}", words(server), server.identity);
     refusal(RefusalCode::InvalidValue, &Document::Catalog, &field, &words(&tool.server), &expected)
+}
+
+fn other_secret(tool: &Tool, server: &Server) -> BootRefusal {
+    let field = format!("{}.server.secret", tool.name);
+    let found = tool.server.secret.as_ref().map_or("nothing", |secret| secret.name.as_str());
+    let expected = format!("the same in all entries of {}", server.identity);
+    refusal(RefusalCode::InvalidValue, &Document::Catalog, &field, found, &expected)
 }
 
 /// The name is the identity of a process in the audit chain, and one process is one command.

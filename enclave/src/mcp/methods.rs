@@ -215,7 +215,14 @@ async fn list(
 
 /// Whether a server gave no valid answer.
 fn is_down(code: Code) -> bool {
-    matches!(code, Code::UpstreamUnavailable | Code::UpstreamTls | Code::UpstreamTimeout | Code::UpstreamInvalid)
+    matches!(
+        code,
+        Code::UpstreamUnavailable
+            | Code::UpstreamTls
+            | Code::SecretNotProvisioned
+            | Code::UpstreamTimeout
+            | Code::UpstreamInvalid
+    )
 }
 
 fn with_cursor(params: &str, cursor: Option<&str>) -> Result<String, Problem> {

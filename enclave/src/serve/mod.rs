@@ -5,6 +5,7 @@ mod kill_switch;
 mod private;
 mod public_name;
 mod routes;
+mod secrets;
 
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;

@@ -12,6 +12,7 @@ use super::inbound::Connection;
 use super::kill_switch::{self, Turn};
 use super::private::{self, Answer, Asking, Refused};
 use super::public_name::{self, Step};
+use super::secrets;
 use crate::claims;
 use crate::error::Code;
 use crate::gateway::Gateway;
@@ -39,6 +40,11 @@ pub const ENDPOINTS: &[(&str, &str, &str)] = &[
     ("POST", "/kill-switch/unblock", "for the operator: decide them again"),
     ("GET", "/tls/csr", "for the operator: request for a certificate of tls.public_name, PKCS #10 in PEM"),
     ("PUT", "/tls/chain", "for the operator: the chain that a CA issued for it, PEM"),
+    (
+        "PUT",
+        "/secrets/{name}",
+        "for the operator: a secret that a tool server is shown, signed for this boot and that server",
+    ),
     ("GET", "/attestation?nonce=", "evidence of this boot, bound to the caller's challenge"),
     (
         "GET",
@@ -85,6 +91,10 @@ pub(super) async fn serve(
             Ok(()) => Box::pin(kill_switch::turn(&gateway, turn, request)).await,
             Err(denied) => return turn_away(&gateway, denied),
         },
+        Route::Secret(name) => match gateway.access.operator(request.headers()) {
+            Ok(()) => Box::pin(secrets::provision(&gateway, name, request)).await,
+            Err(denied) => return turn_away(&gateway, denied),
+        },
         Route::Private(route) => match gateway.access.caller(request.headers()) {
             Ok(caller) => Box::pin(private::serve(&gateway, &Asking { caller, query: &query }, route)).await,
             Err(denied) => return turn_away(&gateway, denied),
@@ -100,6 +110,7 @@ enum Route<'a> {
     Resource,
     KillSwitch(Turn),
     PublicName(Step),
+    Secret(&'a str),
     Private(private::Route<'a>),
 }
 
@@ -115,6 +126,7 @@ fn route(path: &str) -> Option<(Method, Route<'_>)> {
         ["kill-switch", "trip"] => (Method::POST, Route::KillSwitch(Turn::Trip)),
         ["kill-switch", "unblock"] => (Method::POST, Route::KillSwitch(Turn::Unblock)),
         ["tls", "csr"] => (Method::GET, Route::PublicName(Step::Request)),
+        ["secrets", name] => (Method::PUT, Route::Secret(name)),
         ["tls", "chain"] => (Method::PUT, Route::PublicName(Step::Chain)),
         private => {
             let (method, private) = private::route(private)?;

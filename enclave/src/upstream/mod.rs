@@ -29,6 +29,7 @@ use self::tools::Changes;
 use crate::catalog::{Catalog, Place, Scheme};
 use crate::error::Code;
 use crate::gateway::Clock;
+use crate::secrets::Secrets;
 use crate::transport::Callback;
 
 pub use self::dialect::{Client, Dialect, NOBODY, NOTHING, Outgoing, approved, askable, client_info};
@@ -51,7 +52,7 @@ pub struct Fault {
 
 impl Fault {
     pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
-        let sent = !matches!(code, Code::UpstreamUnavailable | Code::UpstreamTls);
+        let sent = !matches!(code, Code::UpstreamUnavailable | Code::UpstreamTls | Code::SecretNotProvisioned);
         Self { code, detail: detail.into(), sent }
     }
 
@@ -90,17 +91,20 @@ impl Upstreams {
         limits: &crate::config::Limits,
         roots: &Roots,
         clock: &Clock,
+        secrets: &Secrets,
     ) -> Result<Self, BootRefusal> {
         let connections = limits.upstream_connections_per_server;
         let changes: Vec<Changes> = catalog.servers().iter().map(|_| Changes::default()).collect();
         let servers = catalog.servers().iter().enumerate().zip(&changes);
         let ways = servers.map(|((index, server), changes)| match &server.place {
             Place::Remote(endpoint) => {
+                let secret = secrets.slot(index);
+                let shown = secret.as_ref().and_then(|slot| slot.certificate());
                 let tls = match endpoint.scheme {
                     Scheme::Http => None,
-                    Scheme::Https => Some(Tls::new(endpoint, server.pin(), roots, clock)?),
+                    Scheme::Https => Some(Tls::new(endpoint, server.pin(), shown, roots, clock)?),
                 };
-                Ok(Way::Dial(Rc::new(Pool::new(endpoint, tls, callback.clone(), connections))))
+                Ok(Way::Dial(Rc::new(Pool::new(endpoint, tls, secret, callback.clone(), connections))))
             }
             Place::Process(command) => {
                 let tool = catalog.behind(index).map(|tool| tool.index).next().unwrap_or(usize::MAX);
@@ -116,6 +120,13 @@ impl Upstreams {
             max_response: limits.max_response_bytes,
             timeout: Duration::from_millis(limits.upstream_timeout_ms),
         })
+    }
+
+    /// Closes the connections to a server that no call uses.
+    pub fn close_idle(&self, server: usize) {
+        if let Some(Way::Dial(pool)) = self.ways.get(server) {
+            pool.close_idle();
+        }
     }
 
     fn pool(&self, server: usize) -> Result<&Rc<Pool>, Fault> {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use wire::{EnclaveOpen, OpenAnswer, Text};
+use zeroize::Zeroize;
 
 use super::http1::{self, Answer, Connection, Error, Head, Method};
 use super::tls::Tls;
@@ -14,6 +15,7 @@ use super::{Fault, fault};
 use crate::catalog::Endpoint;
 use crate::error::Code;
 use crate::limits;
+use crate::secrets::Slot;
 use crate::transport::{BoxStream, Callback};
 
 /// How long a connection is held.
@@ -33,6 +35,7 @@ pub(super) struct Pool {
     endpoint: Endpoint,
     authority: String,
     tls: Option<Tls>,
+    secret: Option<Rc<Slot>>,
     callback: Callback,
     calls: Semaphore,
     messages: Semaphore,
@@ -56,6 +59,20 @@ struct Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.pool.permits(self.hold).add_permits(1);
+    }
+}
+
+/// A request as bytes. One with a secret in it is cleared when it is over.
+struct Request {
+    bytes: Vec<u8>,
+    secret: bool,
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        if self.secret {
+            self.bytes.zeroize();
+        }
     }
 }
 
@@ -97,11 +114,18 @@ impl Permit {
 }
 
 impl Pool {
-    pub(super) fn new(endpoint: &Endpoint, tls: Option<Tls>, callback: Callback, connections: usize) -> Self {
+    pub(super) fn new(
+        endpoint: &Endpoint,
+        tls: Option<Tls>,
+        secret: Option<Rc<Slot>>,
+        callback: Callback,
+        connections: usize,
+    ) -> Self {
         Self {
             endpoint: endpoint.clone(),
             authority: endpoint.authority(),
             tls,
+            secret,
             callback,
             calls: Semaphore::new(connections),
             messages: Semaphore::new(connections),
@@ -120,21 +144,32 @@ impl Pool {
         body: &[u8],
         hold: Hold,
     ) -> Result<(Head, Lease), Fault> {
-        let fields = [("host", self.authority.as_str())].into_iter().chain(fields.iter().copied());
-        let request = http1::request(method, &self.endpoint.target, fields, body);
-        let request = request.map_err(|error| fault("request", &error))?;
+        let request = self.request(method, fields, body)?;
         let permit = self.permit(hold).await?;
         loop {
             let (connection, fresh) = match self.idle().await {
                 Some(connection) => (connection, false),
                 None => (self.connect().await?, true),
             };
-            match connection.send(&request).await {
+            match connection.send(&request.bytes).await {
                 Ok((head, answer)) => return Ok((head, Lease { answer, permit })),
                 Err(Error::Unsent) if !fresh => {}
                 Err(error) => return Err(fault("connection", &error)),
             }
         }
+    }
+
+    /// Writes a request down, with the secret that the server is shown, if it is there.
+    fn request(&self, method: Method, fields: &[(&str, &str)], body: &[u8]) -> Result<Request, Fault> {
+        let write = |secret: Option<(&str, &str)>| {
+            let fields = [("host", self.authority.as_str())].into_iter().chain(secret).chain(fields.iter().copied());
+            http1::request(method, &self.endpoint.target, fields, body)
+        };
+        let (written, secret) = match &self.secret {
+            None => (write(None), false),
+            Some(slot) => (slot.with_field(write).ok_or_else(|| missing(slot))?, true),
+        };
+        written.map(|bytes| Request { bytes, secret }).map_err(|error| fault("request", &error))
     }
 
     /// Calls wait for each other; a stream that would have to wait is refused, for those before it may never end.
@@ -167,6 +202,11 @@ impl Pool {
         }
     }
 
+    /// Closes the connections that no call uses.
+    pub(super) fn close_idle(&self) {
+        self.idle.borrow_mut().clear();
+    }
+
     async fn connect(&self) -> Result<Connection<BoxStream>, Fault> {
         let stream = match timeout(limits::ANSWER_TIMEOUT, self.dial()).await {
             Ok(Ok(stream)) => stream,
@@ -188,4 +228,9 @@ impl Pool {
             OpenAnswer::Refused(refusal) => Err(format!("host could not connect: {refusal:?}")),
         }
     }
+}
+
+fn missing(slot: &Slot) -> Fault {
+    let text = format!("secret {} has not been provisioned since the start", slot.name());
+    Fault::new(Code::SecretNotProvisioned, text)
 }

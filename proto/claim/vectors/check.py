@@ -186,6 +186,7 @@ def check_operator(public):
     message = b"cmcp-provision-v1|" + sorted_ascii(without(order, "signature"))
     assert signed(public, message, unpadded(order["signature"]))
     assert set(vectors["policy_load"]) == {"action", "at", "bundle_hash", "version", "signed_by"}
+    assert set(vectors["secret_provisioned"]) == {"action", "at", "name", "server"}
 
 
 def check_evidence(public, thumbprint):

@@ -33,6 +33,7 @@ mod restraints;
 mod resume;
 mod rounds;
 mod sealed;
+mod secrets;
 mod sessions;
 mod shapes;
 mod stdio;

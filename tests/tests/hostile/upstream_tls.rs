@@ -1,17 +1,25 @@
 //! The host between the enclave and a tool server in TLS: whatever it does to the bytes, it reads nothing, forges nothing and spoils
 //! only the call that it does it to.
 
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use claim::bootlog::BootId;
+use claim::operator::{OperatorKey, ProvisionOrder};
+use claim::{Digest, b64u};
 use serde_json::{Value, json};
-use tests::hostile::{Dialling, HostileHost, Tamper};
+use tests::hostile::{Dialling, HostileHost, Tamper, Unbooted, bundle};
 use tests::http::{Connection, Message};
-use tests::setup::{CONTACTS, Setup, call_params, rpc};
+use tests::setup::{CONTACTS, Setup, call_params, rpc, token};
+use tests::tls::{self, Trust};
 use tests::upstream::{Reply, Upstream};
 use tests::upstream_tls::{Identity, TlsFront};
 use tests::wait_for;
 use verify::{BundleOptions, verify_audit_bundle};
+use wire::BootBundle;
 
 use crate::{get, summary};
 
@@ -228,4 +236,83 @@ fn a_handshake_does_not_take_as_long_as_a_call() {
     let entry = faulted(&host, "stalled", &call(&host, "stalled"), &["UPSTREAM_TLS"]);
     assert_eq!(entry["detail"]["forwarded"], false);
     assert_eq!(entry["detail"]["reason"], "TLS handshake did not end within 10 s");
+}
+
+/// What passes the host on both sides of the enclave, and what it stores, while the operator brings a secret and a tool server is shown it.
+#[test]
+fn a_secret_passes_the_host_unread() {
+    const SECRET: &str = "s3cret-94aa01";
+    let tools = tools();
+    let key = OperatorKey::from_seed([3; 32]);
+    let mut setup = tools.setup();
+    setup.catalog[0]["server"]["secret"] = json!({"name": "crm", "use": "bearer"});
+    let setup = setup.operated().operated_by(&key);
+    let host = Unbooted::start().boot(BootBundle { tls: true, ..bundle(&setup) });
+    let agents = Arc::new(Mutex::new(Vec::new()));
+    let connect = || {
+        let stream = Tapped(host.inbound(), Arc::clone(&agents));
+        tls::over(stream, None, &Trust::Anybody).expect("a handshake").connection
+    };
+    assert_eq!(call_over(connect(), "before").error_code(), "SECRET_NOT_PROVISIONED");
+    assert!(host.dialled().is_empty(), "nothing is sent before");
+
+    let order = ProvisionOrder {
+        boot_id: BootId(host.report.boot_id),
+        name: "crm".to_owned(),
+        value_sha256: Digest::of(SECRET),
+        server: tools.front.url(),
+        pin: tools.identity.key_pin(),
+    };
+    let value = b64u::encode(SECRET.as_bytes());
+    let body = json!({
+        "value": value, "server": order.server, "pin": order.pin, "signature": key.sign_provision(&order),
+    });
+    let operator = format!("Bearer {}", token("operator"));
+    let answer = connect().request("PUT", "/secrets/crm", &[("authorization", &operator)], body.to_string().as_bytes());
+    assert_eq!(answer.expect("an answer").status(), 200);
+    assert_eq!(call_over(connect(), "after").status(), 200);
+    let shown = tools.tool.calls()[0].header("authorization").map(str::to_owned);
+    assert_eq!(shown, Some(format!("Bearer {SECRET}")));
+    // The host behind the name is shown nothing.
+    let impostor = TlsFront::start(tools.tool.address, &Identity::own(&["127.0.0.1"]));
+    host.set_dialling(Dialling::Elsewhere(impostor.address.port()));
+    assert_eq!(call_over(connect(), "impostor").error_code(), "UPSTREAM_TLS");
+
+    let mut held = host.relayed();
+    held.extend_from_slice(&agents.lock().expect("not poisoned"));
+    for append in host.store.appends() {
+        held.extend_from_slice(&append.bytes.0);
+    }
+    while let Some(event) = host.try_event(Duration::from_millis(200)) {
+        held.extend(format!("{event:?}").bytes());
+    }
+    assert!(held.len() > 10_000, "{}", held.len());
+    for trace in [SECRET, &value, &Digest::of(SECRET).hex(), &operator] {
+        assert!(!held.windows(trace.len()).any(|bytes| bytes == trace.as_bytes()), "the host holds {trace}");
+    }
+    assert!(held.windows(18).any(|bytes| bytes == b"secret_provisioned"), "the test would see it");
+    reads_nothing(&host);
+}
+
+/// An agent's connection as the host relays it.
+struct Tapped(UnixStream, Arc<Mutex<Vec<u8>>>);
+
+impl Read for Tapped {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.0.read(into)?;
+        self.1.lock().expect("not poisoned").extend_from_slice(&into[..read]);
+        Ok(read)
+    }
+}
+
+impl Write for Tapped {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.0.write(bytes)?;
+        self.1.lock().expect("not poisoned").extend_from_slice(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }

@@ -31,6 +31,7 @@ use crate::document::refusal;
 use crate::error::Code;
 use crate::gateway::Clock;
 use crate::limits;
+use crate::secrets::ClientCertificate;
 use crate::tls;
 use crate::transport::BoxStream;
 
@@ -44,13 +45,14 @@ pub(super) struct Tls {
 }
 
 impl Tls {
-    /// With a pin that alone decides, or with a CA.
+    /// With a pin that alone decides, or with a CA; `shown` is what shows the server who calls.
     ///
     /// # Errors
     /// Neither, or a host that no certificate can name.
     pub(super) fn new(
         endpoint: &Endpoint,
         pin: Option<Pin>,
+        shown: Option<Arc<ClientCertificate>>,
         roots: &Roots,
         clock: &Clock,
     ) -> Result<Self, BootRefusal> {
@@ -70,6 +72,9 @@ impl Tls {
             .dangerous()
             .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
+        if let Some(shown) = shown {
+            config.client_auth_cert_resolver = shown;
+        }
         config.alpn_protocols = vec![tls::HTTP.to_vec()];
         config.resumption = Resumption::disabled();
         config.enable_early_data = false;

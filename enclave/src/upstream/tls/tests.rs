@@ -76,7 +76,7 @@ fn acceptor(certificate: &Certificate, key: &KeyPair, protocols: &[&[u8]]) -> Tl
 
 fn tls(pin: impl Into<Option<Pin>>, roots: &Roots, now: &str) -> Tls {
     let endpoint = Endpoint::parse("https://tools.example/mcp").unwrap();
-    Tls::new(&endpoint, pin.into(), roots, &Clock::starting_at(Timestamp::parse(now).unwrap())).unwrap()
+    Tls::new(&endpoint, pin.into(), None, roots, &Clock::starting_at(Timestamp::parse(now).unwrap())).unwrap()
 }
 
 const NOW: &str = "2026-11-23T00:00:00Z";

@@ -166,6 +166,9 @@ fn control_text(control: &ControlRecord) -> String {
         ControlRecord::KillSwitchUnblock { at, subject, issuer, reason } => {
             format!("{subject}{} unblocked at {at}{}", by(issuer), why(reason))
         }
+        ControlRecord::SecretProvisioned { at, name, server } => {
+            format!("secret {name} provisioned for {server} at {at}")
+        }
     }
 }
 

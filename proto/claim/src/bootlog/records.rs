@@ -247,6 +247,16 @@ pub enum ControlRecord {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// A tool server is shown a secret from here on, in place of an earlier one. Of the secret the record has nothing, for from a hash a
+    /// weak one could be guessed.
+    SecretProvisioned {
+        /// When.
+        at: Timestamp,
+        /// The secret's name in the catalog.
+        name: String,
+        /// The tool server's url.
+        server: String,
+    },
 }
 
 impl ControlRecord {

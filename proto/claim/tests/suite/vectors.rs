@@ -54,12 +54,18 @@ fn operator() -> Json {
         version: "1.10.0".to_owned(),
         signed_by: key.public().key_id(),
     };
+    let provisioned = ControlRecord::SecretProvisioned {
+        at: START,
+        name: "crm-token".to_owned(),
+        server: "https://crm.example/mcp".to_owned(),
+    };
     Json::from([
         ("key_id", key.public().key_id().prefixed().into()),
         ("policy", Json::from([("bundle_hash", hash.prefixed().into()), ("signature", key.sign_policy(hash).into())])),
         ("controls", signed),
         ("provision", provision(&key)),
         ("policy_load", parse(&loaded.bytes().unwrap()).unwrap()),
+        ("secret_provisioned", parse(&provisioned.bytes().unwrap()).unwrap()),
     ])
 }
 
