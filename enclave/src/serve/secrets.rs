@@ -26,7 +26,7 @@ pub(super) async fn provision(gateway: &Gateway, name: &str, request: Request<In
     let (ticket, place) = (gateway.record_control(&record)?, taking.server);
     taking.put();
     // What is open was opened without it, or with the one before.
-    gateway.upstreams.close_idle(place);
+    gateway.upstreams.close_all(place);
     let stored = gateway.stored(&ticket).await;
     stored.map_err(|code| Refused::saying(code, "the secret is taken all the same"))?;
     let answer = Json::from([("name", Json::from(name)), ("server", Json::from(server))]);

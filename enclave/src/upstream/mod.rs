@@ -122,10 +122,10 @@ impl Upstreams {
         })
     }
 
-    /// Closes the connections to a server that no call uses.
-    pub fn close_idle(&self, server: usize) {
+    /// Gives up the connections to a server, each when its call is over.
+    pub fn close_all(&self, server: usize) {
         if let Some(Way::Dial(pool)) = self.ways.get(server) {
-            pool.close_idle();
+            pool.close_all();
         }
     }
 

@@ -1,6 +1,6 @@
 //! Connections to one tool server: kept alive, bounded, each used by one call at a time.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -42,6 +42,8 @@ pub(super) struct Pool {
     streams: Semaphore,
     parked: Semaphore,
     idle: RefCell<Vec<Connection<BoxStream>>>,
+    /// How often all connections were given up: one that is older is not kept.
+    generation: Cell<u32>,
 }
 
 /// A connection in use, with the body of its answer. Dropped without [`Lease::give_back`] it is closed.
@@ -54,6 +56,8 @@ pub(super) struct Lease {
 struct Permit {
     pool: Rc<Pool>,
     hold: Hold,
+    /// The pool's when it was taken.
+    generation: u32,
 }
 
 impl Drop for Permit {
@@ -89,7 +93,10 @@ impl Lease {
 
     /// Keeps the connection for the next call, if the server does and the whole answer has arrived.
     pub(super) fn give_back(self) {
-        self.permit.pool.idle.borrow_mut().extend(self.answer.into_connection());
+        let pool = &self.permit.pool;
+        if pool.generation.get() == self.permit.generation {
+            pool.idle.borrow_mut().extend(self.answer.into_connection());
+        }
     }
 
     /// Holds the connection for a call that waits for its agent. False if too many do.
@@ -98,7 +105,8 @@ impl Lease {
             return true;
         }
         let parked = Permit::taken(&self.permit.pool, Hold::Parked);
-        parked.is_some_and(|parked| {
+        parked.is_some_and(|mut parked| {
+            parked.generation = self.permit.generation;
             self.permit = parked;
             true
         })
@@ -106,10 +114,14 @@ impl Lease {
 }
 
 impl Permit {
+    fn new(pool: &Rc<Pool>, hold: Hold) -> Self {
+        Self { pool: pool.clone(), hold, generation: pool.generation.get() }
+    }
+
     /// One that is free now.
     fn taken(pool: &Rc<Pool>, hold: Hold) -> Option<Self> {
         pool.permits(hold).try_acquire().ok()?.forget();
-        Some(Self { pool: pool.clone(), hold })
+        Some(Self::new(pool, hold))
     }
 }
 
@@ -132,6 +144,7 @@ impl Pool {
             streams: Semaphore::new(connections),
             parked: Semaphore::new(connections),
             idle: RefCell::default(),
+            generation: Cell::default(),
         }
     }
 
@@ -180,7 +193,7 @@ impl Pool {
         }
         let permit = self.permits(hold).acquire().await;
         permit.map_err(|_| Fault::new(Code::Internal, "connection pool was closed"))?.forget();
-        Ok(Permit { pool: self.clone(), hold })
+        Ok(Permit::new(self, hold))
     }
 
     fn permits(&self, hold: Hold) -> &Semaphore {
@@ -202,8 +215,9 @@ impl Pool {
         }
     }
 
-    /// Closes the connections that no call uses.
-    pub(super) fn close_idle(&self) {
+    /// Closes the connections that no call uses, and the others when their calls are over.
+    pub(super) fn close_all(&self) {
+        self.generation.set(self.generation.get().wrapping_add(1));
         self.idle.borrow_mut().clear();
     }
 

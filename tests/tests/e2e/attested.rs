@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use claim::Digest;
+use claim::operator::OperatorKey;
 use rcgen::KeyPair;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -17,6 +18,7 @@ use tests::impostor::{Boot, Face, Impostor, certificate};
 use tests::setup::{CONTACTS, Setup, call_params, rpc, token};
 use tests::tls::{self, Ca, Trust};
 use tests::upstream::Upstream;
+use tests::upstream_tls::{Identity, TlsFront};
 use tests::{bin, wait_for};
 
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}"#;
@@ -413,6 +415,43 @@ fn mcp_clients_call_through_the_endpoint_and_the_bridge() {
     let answer = listening.open().request("POST", "/mcp", &[], &call).expect("an answer");
     assert_eq!((answer.status(), answer.error_code()), (502, "NEW_BOOT".to_owned()));
     assert_eq!(served.tool.calls().len(), 3);
+}
+
+#[test]
+fn an_operator_brings_a_tool_server_s_secret() {
+    let (tool, identity) = (Upstream::plain(), Identity::own(&["127.0.0.1"]));
+    let front = TlsFront::start(tool.address, &identity);
+    let folder = tempfile::tempdir().expect("a folder");
+    let (key, secret) = (folder.path().join("operator.key"), folder.path().join("crm.token"));
+    let mut made = Command::new(bin::path("cmcp-verify"));
+    made.args(["operator", "new-key", "--out"]).arg(&key);
+    assert!(made.output().expect("it runs").status.success());
+    let seed = std::fs::read_to_string(&key).expect("the key");
+    let seed = seed.trim().strip_prefix("cmcp-operator-key-v1:").and_then(claim::b64u::decode_array).expect("a seed");
+    let served = Served::start(|setup| {
+        let mut setup = setup.pinned("key-pinned", &identity.key_pin());
+        setup.catalog[0]["server"]["url"] = json!(front.url());
+        setup.catalog[0]["server"]["secret"] = json!({"name": "crm", "use": "bearer"});
+        setup.agents(&["alice"]).operated_by(&OperatorKey::from_seed(seed))
+    });
+    let alice = served.gateway.caller("alice");
+    assert_eq!(alice.call("before", CONTACTS).error_code(), "SECRET_NOT_PROVISIONED");
+
+    std::fs::write(&secret, "t0ken-of-the-crm\n").expect("a file");
+    let brought = format!("crm=@{}", secret.display());
+    let (url, pin, key) = (front.url(), identity.key_pin(), key.display().to_string());
+    let order = |server: &str, pin: &str| {
+        let words = ["--operator-key", &key, "--secret", &brought, "--server", server, "--pin", pin];
+        let output = served.provision(&words);
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for (server, pin) in [("https://other.example/mcp", pin.as_str()), (url.as_str(), "none")] {
+        let (code, err) = order(server, pin);
+        assert!(code == Some(2) && err.contains("SECRET_REFUSED"), "{err}");
+    }
+    assert_eq!(order(&url, &pin), (Some(0), String::new()));
+    assert_eq!(alice.call("after", CONTACTS).status(), 200);
+    assert_eq!(tool.calls()[0].header("authorization"), Some("Bearer t0ken-of-the-crm"));
 }
 
 #[test]
