@@ -17,7 +17,7 @@ use wire::{BootBundle, BootRefusal, BootReport, Document, RefusalCode};
 
 use crate::audit::{Audit, Sealer};
 use crate::catalog::Catalog;
-use crate::config::{self, Config};
+use crate::config::{self, AuthMode, Config};
 use crate::controls::Controls;
 use crate::document::refusal;
 use crate::events::Events;
@@ -177,7 +177,7 @@ pub fn boot(
         public_key: key.public().x(),
         evidence: evidence.over(&key, &claim::binding::binding(&key.public().thumbprint(), &x)),
     };
-    let inbound = inbound(tls_keys, &shown, &key, dev)?;
+    let inbound = inbound(tls_keys, &shown, &key, (&loaded.config, now), dev)?;
     let Loaded { config, config_hash, catalog, in_force, authority, policy, controls, roots } = loaded;
     events.expect_tools(catalog.tools().len());
     let audit = Rc::new(Audit::new(
@@ -269,16 +269,29 @@ fn no_tee() -> BootRefusal {
 /// TLS keys, unless dev mode does without.
 fn tls_keys(bundle: &BootBundle, config: &Config) -> Result<Option<tls::Keys>, BootRefusal> {
     if bundle.dev && !bundle.tls {
+        if config.auth.mode == AuthMode::Mtls {
+            let expected = "TLS, in which agents show their certificates: host --dev-enclave --tls";
+            return Err(refusal(RefusalCode::State, &Document::Config, "auth.mode", "mtls over plain HTTP", expected));
+        }
         return Ok(None);
     }
     tls::Keys::generate(config.tls.public_name.as_deref()).map(Some).map_err(|error| no_tls(&error.to_string()))
 }
 
 /// TLS with the evidence in the certificate; without keys there was the permission for dev mode.
-fn inbound(keys: Option<tls::Keys>, shown: &BootEvidence, key: &Key, dev: DevMode) -> Result<Inbound, BootRefusal> {
+fn inbound(
+    keys: Option<tls::Keys>,
+    shown: &BootEvidence,
+    key: &Key,
+    (config, now): (&Config, Timestamp),
+    dev: DevMode,
+) -> Result<Inbound, BootRefusal> {
     let Some(keys) = keys else { return Ok(Inbound::Plain(dev)) };
     let extension = shown.extension().map_err(|error| no_tls(&error.to_string()))?;
-    let server = keys.serve(&key.public(), extension).map_err(|error| no_tls(&error.to_string()))?;
+    let clients =
+        config.auth.mtls.as_ref().map(|mtls| tls::roots("auth.mtls.client_ca", &mtls.client_ca)).transpose()?;
+    let server = keys.serve(&key.public(), extension, clients, Clock::starting_at(now));
+    let server = server.map_err(|error| no_tls(&error.to_string()))?;
     Ok(Inbound::Tls(server.into()))
 }
 

@@ -8,6 +8,7 @@ mod auth;
 mod catalog;
 mod controls;
 mod jwt;
+mod mtls;
 mod operator;
 mod tls;
 mod upstream;
@@ -27,6 +28,7 @@ pub use self::auth::{Auth, AuthMode, Scope, Sensitivity, Token, TokenHash};
 pub use self::catalog::{Catalog, Severity};
 pub use self::controls::{KillSwitch, RateLimit, SinkPolicy};
 pub use self::jwt::{Jwk, Jwks, Jwt, LONGEST_TEXT};
+pub use self::mtls::Mtls;
 pub use self::operator::Operator;
 pub use self::tls::Tls;
 pub use self::upstream::Upstream;
@@ -329,7 +331,7 @@ const SECTIONS: [(&str, &[&str]); 13] = [
     ("audit", &["store_path", "durability", "auditor_key"]),
     ("claim", &["entries"]),
     ("model", &["model_id"]),
-    ("auth", &["mode", "tokens", "resource", "authorization_servers", "jwt"]),
+    ("auth", &["mode", "tokens", "resource", "authorization_servers", "jwt", "mtls"]),
     ("sensitivity", &["scope"]),
     ("limits", Limits::NAMES),
     ("operator", &["token_sha256", "public_key", "policy_keys"]),
@@ -358,15 +360,10 @@ fn yaml(value: &Json) -> String {
 
 fn name_other_builds(refused: BootRefusal) -> BootRefusal {
     let found = refused.found.0.trim_matches('"');
-    let (others, names): (&[&str], _) = match refused.field.0.as_str() {
-        "attestation.provider" => (&OTHER_PROVIDERS, "auto or software-only"),
-        "auth.mode" => (&auth::OTHER_MODES, "none, bearer or jwt"),
-        _ => return refused,
-    };
-    if !others.contains(&found) {
+    if refused.field.0 != "attestation.provider" || !OTHER_PROVIDERS.contains(&found) {
         return refused;
     }
-    let expected = format!("{names}; {found} is not in this build");
+    let expected = format!("auto or software-only; {found} is not in this build");
     BootRefusal { code: RefusalCode::Unsupported, expected: expected.as_str().into(), ..refused }
 }
 

@@ -9,6 +9,7 @@ pub mod jwt;
 pub mod names;
 mod registry;
 pub mod resource;
+pub mod spiffe;
 
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
@@ -25,6 +26,7 @@ use self::issuer::Issuer;
 use self::names::is_subject;
 use self::registry::Registry;
 use self::resource::Resource;
+use self::spiffe::{Certificate, Members};
 use crate::config::{AuthMode, Config, Scope, TokenHash};
 use crate::controls::Held;
 use crate::error::Code;
@@ -154,6 +156,10 @@ pub enum Denied {
     BadToken,
     /// A token that does not count.
     Token(jwt::Refusal),
+    /// No certificate.
+    NoCertificate,
+    /// A certificate that does not count.
+    Certificate(spiffe::Refusal),
     /// The operator's token where an agent's belongs.
     NotAgent,
     /// Another caller than the operator.
@@ -168,7 +174,9 @@ impl Denied {
     /// The error code.
     pub fn code(self) -> Code {
         match self {
-            Self::NoToken | Self::BadToken | Self::Token(_) => Code::Unauthenticated,
+            Self::NoToken | Self::BadToken | Self::Token(_) | Self::NoCertificate | Self::Certificate(_) => {
+                Code::Unauthenticated
+            }
             Self::NotAgent => Code::AgentRequired,
             Self::NotOperator | Self::NoOperator => Code::OperatorRequired,
             Self::Full => Code::IdentityLimit,
@@ -179,8 +187,10 @@ impl Denied {
     pub fn detail(self) -> &'static str {
         match self {
             Self::NoToken => "send Authorization: Bearer TOKEN",
-            Self::BadToken => "the token is none of auth.tokens (one header, 32 to 1024 characters)",
+            Self::BadToken => "no such token: one Authorization header, Bearer and 32 to 1024 characters",
             Self::Token(refusal) => refusal.detail(),
+            Self::NoCertificate => "connect with a client certificate of auth.mtls.client_ca",
+            Self::Certificate(refusal) => refusal.detail(),
             Self::NotAgent => "agents have tokens of their own",
             Self::NotOperator => "send the operator's token",
             Self::NoOperator => "this gateway has no operator; set operator.token_sha256",
@@ -205,6 +215,23 @@ enum Scheme {
     Bearer(Tokens),
     /// Tokens that an issuer signs.
     Jwt(Box<Issuer>, Clock),
+    /// Certificates of a trust domain.
+    Mtls(Members, Clock),
+}
+
+/// What a request shows of whom it is from.
+#[derive(Clone, Copy)]
+pub struct Shown<'a> {
+    /// Its header fields.
+    pub headers: &'a HeaderMap,
+    /// Its connection's certificate.
+    pub certificate: Option<&'a Certificate>,
+}
+
+impl<'a> From<&'a HeaderMap> for Shown<'a> {
+    fn from(headers: &'a HeaderMap) -> Self {
+        Self { headers, certificate: None }
+    }
 }
 
 impl Access {
@@ -222,6 +249,10 @@ impl Access {
                 // Checked configurations have it. Without, nobody gets in.
                 None => Scheme::Bearer(Tokens::new(&[], &registry)),
             },
+            AuthMode::Mtls => {
+                let domain = config.auth.mtls.as_ref().map_or("", |mtls| mtls.trust_domain.as_str());
+                Scheme::Mtls(Members::of(domain), clock)
+            }
         };
         let operator = config.operator.token_sha256.and_then(TokenHash::digest);
         Ok(Self { scheme, operator, registry, resource: Resource::of(&config.auth)? })
@@ -232,7 +263,7 @@ impl Access {
     pub fn identity(&self, subject: &str) -> Option<Rc<Identity>> {
         match &self.scheme {
             Scheme::Anonymous(everybody) => Some(everybody.identity.clone()).filter(|_| subject == ANONYMOUS),
-            Scheme::Bearer(_) | Scheme::Jwt(..) => self.registry.find(subject),
+            Scheme::Bearer(_) | Scheme::Jwt(..) | Scheme::Mtls(..) => self.registry.find(subject),
         }
     }
 
@@ -244,6 +275,7 @@ impl Access {
     pub fn named(&self, subject: &str) -> Result<Option<Rc<Identity>>, Denied> {
         match &self.scheme {
             Scheme::Jwt(issuer, _) if is_subject(subject) => issuer.identity(subject, &self.registry).map(Some),
+            Scheme::Mtls(members, _) => members.identity(subject, &self.registry),
             _ => Ok(self.identity(subject)),
         }
     }
@@ -256,7 +288,7 @@ impl Access {
     /// `WWW-Authenticate` for those that could say who they are (RFC 6750 section 3, RFC 9728 section 5.1).
     pub fn challenge(&self, denied: Denied) -> Option<HeaderValue> {
         let error = match denied {
-            Denied::NoToken => String::new(),
+            Denied::NoToken | Denied::NoCertificate | Denied::Certificate(_) => String::new(),
             Denied::BadToken | Denied::Token(_) => {
                 format!(r#", error="invalid_token", error_description="{}""#, denied.detail())
             }
@@ -267,11 +299,13 @@ impl Access {
         HeaderValue::from_str(&format!(r#"Bearer realm="cmcp"{error}{metadata}"#)).ok()
     }
 
-    /// Who sent these header fields.
+    /// Who shows this.
     ///
     /// # Errors
-    /// [`Denied::NoToken`], [`Denied::BadToken`], [`Denied::Token`], [`Denied::Full`].
-    pub fn caller(&self, headers: &HeaderMap) -> Result<Caller, Denied> {
+    /// [`Denied::NoToken`], [`Denied::BadToken`], [`Denied::Token`], [`Denied::NoCertificate`], [`Denied::Certificate`],
+    /// [`Denied::Full`].
+    pub fn caller<'a>(&self, shown: impl Into<Shown<'a>>) -> Result<Caller, Denied> {
+        let Shown { headers, certificate } = shown.into();
         match &self.scheme {
             // Nothing to compare with: the common case in dev mode.
             Scheme::Anonymous(everybody) if self.operator.is_none() => Ok(Caller::Agent(everybody.clone())),
@@ -298,15 +332,24 @@ impl Access {
                 }
                 issuer.holder(token, clock.now(), &self.registry).map(Caller::Agent)
             }
+            Scheme::Mtls(members, clock) => match bearer::token(headers) {
+                // The operator alone has a token.
+                Ok(token) if bearer::hash(token).is_ok_and(|hash| self.is_operator(&hash)) => Ok(Caller::Operator),
+                Err(Denied::NoToken) => {
+                    let certificate = certificate.ok_or(Denied::NoCertificate)?;
+                    members.holder(certificate, clock.now(), &self.registry).map(Caller::Agent)
+                }
+                Ok(_) | Err(_) => Err(Denied::BadToken),
+            },
         }
     }
 
-    /// The agent that sent these header fields.
+    /// The agent that shows this.
     ///
     /// # Errors
     /// As [`Self::caller`], and [`Denied::NotAgent`] for the operator.
-    pub fn agent(&self, headers: &HeaderMap) -> Result<Rc<Credential>, Denied> {
-        match self.caller(headers)? {
+    pub fn agent<'a>(&self, shown: impl Into<Shown<'a>>) -> Result<Rc<Credential>, Denied> {
+        match self.caller(shown)? {
             Caller::Agent(credential) => Ok(credential),
             Caller::Operator => Err(Denied::NotAgent),
         }
@@ -316,8 +359,8 @@ impl Access {
     ///
     /// # Errors
     /// As [`Self::caller`], [`Denied::NotOperator`] for agents, [`Denied::NoOperator`] if there is none.
-    pub fn operator(&self, headers: &HeaderMap) -> Result<(), Denied> {
-        self.admit_operator(&self.caller(headers)?)
+    pub fn operator<'a>(&self, shown: impl Into<Shown<'a>>) -> Result<(), Denied> {
+        self.admit_operator(&self.caller(shown)?)
     }
 
     /// Passes the operator, and nobody else.

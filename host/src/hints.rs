@@ -20,10 +20,10 @@ pub fn first_steps(address: SocketAddr, documents: &Documents, report: &BootRepo
     let verify = verify_program();
     let store = documents.settings.store.display();
     let (bundle, catalog) = (sha256(report.bundle_hash), sha256(report.catalog_hash));
-    let (with_token, token) = if documents.settings.wants_token {
-        (", with an agent's token in $TOKEN", " -H \"Authorization: Bearer $TOKEN\"")
-    } else {
-        ("", "")
+    let (with_token, token) = match documents.settings.auth.as_str() {
+        "none" => ("", ""),
+        "mtls" => (", with an agent's certificate and key", " --cert agent.pem --key agent.key"),
+        _ => (", with an agent's token in $TOKEN", " -H \"Authorization: Bearer $TOKEN\""),
     };
     let (scheme, pinned) = address_of(report);
     format!(

@@ -3,15 +3,16 @@
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData,
-    SignatureAlgorithm,
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256,
+    PublicKeyData, SanType, SignatureAlgorithm,
 };
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme, StreamOwned};
 
 use crate::http::{Connection, READ_TIMEOUT};
@@ -23,6 +24,14 @@ pub enum Trust {
     Anybody,
     /// Holders of certificates of this CA.
     Ca(CertificateDer<'static>),
+}
+
+/// What a client shows of itself.
+pub struct Shows {
+    /// Its key.
+    pub key: KeyPair,
+    /// The certificate of the key.
+    pub certificate: CertificateDer<'static>,
 }
 
 /// A connection, and the certificate that the server showed.
@@ -41,9 +50,21 @@ pub fn connect(address: SocketAddr, name: Option<&str>, trust: &Trust) -> io::Re
     over(stream, name, trust)
 }
 
+/// Connects as whoever has this certificate.
+pub fn connect_as(address: SocketAddr, shows: &Shows) -> io::Result<Met> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(READ_TIMEOUT))?;
+    let name = ServerName::from(std::net::IpAddr::from(Ipv4Addr::LOCALHOST));
+    shake_hands(ClientConnection::new(config_as(&Trust::Anybody, Some(shows)), name).expect("a client"), stream)
+}
+
 /// Shakes hands over any stream.
-pub fn over(mut stream: impl Read + Write + Send + 'static, name: Option<&str>, trust: &Trust) -> io::Result<Met> {
-    let mut session = client(name, trust);
+pub fn over(stream: impl Read + Write + Send + 'static, name: Option<&str>, trust: &Trust) -> io::Result<Met> {
+    shake_hands(client(name, trust), stream)
+}
+
+fn shake_hands(mut session: ClientConnection, mut stream: impl Read + Write + Send + 'static) -> io::Result<Met> {
     while session.is_handshaking() {
         session.complete_io(&mut stream)?;
     }
@@ -62,21 +83,29 @@ pub fn client(name: Option<&str>, trust: &Trust) -> ClientConnection {
 
 /// TLS 1.3 with this trust.
 pub fn config(trust: &Trust) -> Arc<ClientConfig> {
+    config_as(trust, None)
+}
+
+fn config_as(trust: &Trust, shows: Option<&Shows>) -> Arc<ClientConfig> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .expect("versions");
-    let config = match trust {
-        Trust::Anybody => {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider))).with_no_client_auth()
-        }
+    let builder = match trust {
+        Trust::Anybody => builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider))),
         Trust::Ca(root) => {
             let mut roots = RootCertStore::empty();
             roots.add(root.clone()).expect("a root");
-            builder.with_root_certificates(roots).with_no_client_auth()
+            builder.with_root_certificates(roots)
         }
     };
-    Arc::new(config)
+    Arc::new(match shows {
+        None => builder.with_no_client_auth(),
+        Some(Shows { key, certificate }) => {
+            let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+            builder.with_client_auth_cert(vec![certificate.clone()], key.into()).expect("a key and its certificate")
+        }
+    })
 }
 
 /// Asks that the server has the key of its certificate, and nothing of the certificate.
@@ -151,6 +180,18 @@ impl Ca {
         let key = KeyPair::generate().expect("a key");
         let leaf = params(names, change).signed_by(&key, &self.issuer).expect("a certificate");
         (key, leaf.der().clone())
+    }
+}
+
+impl Ca {
+    /// An agent's key, and a certificate with these URIs that ends at this time.
+    pub fn workload(&self, uris: &[&str], until: SystemTime) -> Shows {
+        let (key, certificate) = self.issue(&[], |params| {
+            params.subject_alt_names.extend(uris.iter().map(|uri| SanType::URI((*uri).try_into().expect("a URI"))));
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            params.not_after = until.into();
+        });
+        Shows { key, certificate }
     }
 }
 

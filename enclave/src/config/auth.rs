@@ -8,14 +8,13 @@ use wire::{BootRefusal, Document, RefusalCode};
 
 use super::invalid;
 use super::jwt::Jwt;
+use super::mtls::Mtls;
 use super::operator::Operator;
 use crate::document::refusal;
 use crate::identity::jwt::Rules;
 use crate::identity::resource::Resource;
 use crate::identity::{ANONYMOUS, names};
 
-/// Modes of other builds, so that the refusal can say so.
-pub(super) const OTHER_MODES: [&str; 1] = ["mtls"];
 /// Tokens of one configuration: each is compared with every request's.
 const MAX_TOKENS: usize = 1000;
 /// Longest issuer or group of a token's holder in bytes.
@@ -35,6 +34,8 @@ pub struct Auth {
     pub tokens: Vec<Token>,
     /// Whose tokens count in mode `jwt`.
     pub jwt: Option<Jwt>,
+    /// Whose client certificates count in mode `mtls`.
+    pub mtls: Option<Mtls>,
     /// URL of this gateway's `/mcp`, for agents that ask where to get a token (RFC 9728).
     pub resource: Option<String>,
     /// Where they get one; `jwt.issuer` if it is left out.
@@ -54,6 +55,8 @@ pub enum AuthMode {
     Bearer,
     /// `Authorization: Bearer TOKEN`, a JSON Web Token that an issuer signed.
     Jwt,
+    /// A client certificate with a SPIFFE ID, in the TLS handshake.
+    Mtls,
 }
 
 impl AuthMode {
@@ -63,6 +66,7 @@ impl AuthMode {
             Self::None => "none",
             Self::Bearer => "bearer",
             Self::Jwt => "jwt",
+            Self::Mtls => "mtls",
         }
     }
 }
@@ -72,7 +76,7 @@ impl AuthMode {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Token {
-    /// Its name, unique: the principal's id in policies. 1 to 128 letters, digits and `._:@/+~|-`.
+    /// Its name, unique: the principal's id in policies. 1 to 256 letters, digits and `._:@/+~|-`.
     pub subject: String,
     /// Who vouches for it: `principal.issuer` in policies.
     #[serde(default)]
@@ -149,6 +153,9 @@ pub(super) fn check(auth: &Auth, operator: &Operator) -> Result<(), BootRefusal>
         jwt.check()?;
         Rules::of(jwt)?;
     }
+    if let Some(mtls) = &auth.mtls {
+        mtls.check()?;
+    }
     Resource::of(auth)?;
     let mut seen = Seen::default();
     for (index, token) in auth.tokens.iter().enumerate() {
@@ -170,6 +177,9 @@ fn check_mode(auth: &Auth) -> Result<(), BootRefusal> {
     if auth.mode != AuthMode::Jwt && auth.jwt.is_some() {
         return Err(invalid("auth.mode", &mode, "jwt, because auth.jwt is there"));
     }
+    if auth.mode != AuthMode::Mtls && auth.mtls.is_some() {
+        return Err(invalid("auth.mode", &mode, "mtls, because auth.mtls is there"));
+    }
     match auth.mode {
         AuthMode::Bearer if auth.tokens.is_empty() => {
             Err(missing("auth.tokens", "at least one {subject, token_sha256}"))
@@ -178,7 +188,8 @@ fn check_mode(auth: &Auth) -> Result<(), BootRefusal> {
             Err(invalid("auth.tokens", &auth.tokens.len().to_string(), &format!("at most {MAX_TOKENS}")))
         }
         AuthMode::Jwt if auth.jwt.is_none() => Err(missing("auth.jwt", "{issuer, audience, jwks: {keys: [...]}}")),
-        AuthMode::None | AuthMode::Bearer | AuthMode::Jwt => Ok(()),
+        AuthMode::Mtls if auth.mtls.is_none() => Err(missing("auth.mtls", "{client_ca, trust_domain}")),
+        AuthMode::None | AuthMode::Bearer | AuthMode::Jwt | AuthMode::Mtls => Ok(()),
     }
 }
 

@@ -198,7 +198,7 @@ fn wrong_values_are_refused_where_they_are() {
 
 #[test]
 fn names_and_tokens_that_could_be_mistaken_are_refused() {
-    use RefusalCode::{Duplicate, InvalidValue, Missing, Unsupported};
+    use RefusalCode::{Duplicate, InvalidValue, Missing};
     let one = |subject: &str, token: &str| json!({"subject": subject, "token_sha256": hash(token)});
     let with_operator = |tokens: Value, token: &str| {
         let mut config = auth(&tokens);
@@ -206,7 +206,8 @@ fn names_and_tokens_that_could_be_mistaken_are_refused() {
         config
     };
     for (name, extra, code, field) in [
-        ("another mode", json!({"auth": {"mode": "mtls"}}), Unsupported, "auth.mode"),
+        ("another mode", json!({"auth": {"mode": "basic"}}), InvalidValue, "auth.mode"),
+        ("no domain", json!({"auth": {"mode": "mtls"}}), Missing, "auth.mtls"),
         ("no issuer", json!({"auth": {"mode": "jwt"}}), Missing, "auth.jwt"),
         ("no mode", json!({"auth": {"tokens": [one("a", "a")]}}), InvalidValue, "auth.mode"),
         ("no tokens", json!({"auth": {"mode": "bearer"}}), Missing, "auth.tokens"),
@@ -220,7 +221,7 @@ fn names_and_tokens_that_could_be_mistaken_are_refused() {
         ("space", auth(&json!([one("a b", "a")])), InvalidValue, "auth.tokens[0].subject"),
         ("ampersand", auth(&json!([one("a&b", "a")])), InvalidValue, "auth.tokens[0].subject"),
         ("not ASCII", auth(&json!([one("\u{e4}", "a")])), InvalidValue, "auth.tokens[0].subject"),
-        ("long", auth(&json!([one(&"a".repeat(129), "a")])), InvalidValue, "auth.tokens[0].subject"),
+        ("long", auth(&json!([one(&"a".repeat(257), "a")])), InvalidValue, "auth.tokens[0].subject"),
     ] {
         let refused = config(&with(&extra)).unwrap_err();
         assert_eq!((refused.code, refused.field.0.as_str()), (code, field), "{name}");
@@ -257,8 +258,7 @@ fn expected_says_how_to_get_there() {
         (json!({"attestation": {"enforcement_mode": "off"}}), "one of enforcing, advisory, silent"),
         (json!({"limits": {"max_sessions": "many"}}), "a whole number"),
         (json!({"limits": {"max_headers": 5}}), "10 to 1000: common clients send about ten"),
-        (json!({"auth": {"mode": "mtls"}}), "none, bearer or jwt; mtls is not in this build"),
-        (json!({"auth": {"mode": "basic"}}), "one of none, bearer, jwt"),
+        (json!({"auth": {"mode": "basic"}}), "one of none, bearer, jwt, mtls"),
         (
             json!({"auth": {"tokens": [{"subject": "a", "token_sha256": hash("a")}]}}),
             "bearer, because auth.tokens has tokens",

@@ -224,6 +224,7 @@ impl<'a> Names<'a> {
                 Self::These(tokens.map(|token| (token.subject.as_str(), token.issuer.as_str())).collect())
             }
             AuthMode::Jwt => Self::Of(config.auth.jwt.as_ref().map(|jwt| jwt.issuer.as_str())),
+            AuthMode::Mtls => Self::Of(config.auth.mtls.as_ref().map(|mtls| mtls.trust_domain.as_str())),
         }
     }
 }

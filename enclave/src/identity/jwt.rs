@@ -107,7 +107,7 @@ impl Refusal {
             Self::Time => "exp and nbf must be whole seconds since 1970",
             Self::Expired => "the token has expired (exp)",
             Self::NotYet => "the token is not valid yet (nbf)",
-            Self::Subject => "the claim auth.jwt.subject_claim is not 1 to 128 letters, digits and ._:@/+~|-",
+            Self::Subject => "the claim auth.jwt.subject_claim is not 1 to 256 letters, digits and ._:@/+~|-",
             Self::Groups => "the claim auth.jwt.groups_claim is not a list of at most 256 names",
             Self::Bound => "the token is bound to a key (cnf), which cannot be checked here",
         }

@@ -3,7 +3,7 @@
 use super::ANONYMOUS;
 
 /// Longest subject in bytes.
-pub const LONGEST: usize = 128;
+pub const LONGEST: usize = 256;
 /// Characters of a subject beside letters and digits: none that logs, URLs or policies would have to escape twice.
 pub const MARKS: &str = "._:@/+~|-";
 

@@ -17,35 +17,39 @@ use tokio::task::spawn_local;
 use super::routes;
 use crate::gateway::Gateway;
 use crate::http::Body;
+use crate::identity::spiffe::Certificate;
 use crate::limits;
 use crate::mcp;
 use crate::mcp::outbox::{self, Outbox};
 use crate::tls::Inbound;
 use crate::transport::BoxStream;
 
-/// What belongs to a connection: the session of a caller that names none.
+/// What belongs to a connection.
 #[derive(Default)]
 pub(super) struct Connection {
-    /// Made when first needed.
+    /// The session of a caller that names none; made when first needed.
     pub(super) session_id: OnceCell<String>,
+    /// What the agent has shown in the handshake.
+    pub(super) certificate: Option<Certificate>,
 }
 
 /// Serves requests until the peer closes or breaks the protocol.
 pub(super) async fn serve(gateway: Rc<Gateway>, stream: BoxStream) {
-    let stream = match &gateway.boot.inbound {
-        Inbound::Plain(_) => stream,
+    let (stream, shown) = match &gateway.boot.inbound {
+        Inbound::Plain(_) => (stream, None),
         // What is no TLS 1.3 gets TLS's own alert, and nothing is served.
         Inbound::Tls(server) => match server.accept(stream).await {
-            Ok(stream) => stream,
+            Ok(accepted) => accepted,
             Err(_) => return,
         },
     };
-    http(gateway, stream).await;
+    let certificate = shown.map(Certificate::new);
+    http(gateway, stream, Connection { certificate, ..Connection::default() }).await;
 }
 
-async fn http(gateway: Rc<Gateway>, stream: BoxStream) {
+async fn http(gateway: Rc<Gateway>, stream: BoxStream, connection: Connection) {
     let limits = &gateway.config.limits;
-    let connection = Rc::new(Connection::default());
+    let connection = Rc::new(connection);
     let mut server = http1::Builder::new();
     server
         .timer(TokioTimer::new())

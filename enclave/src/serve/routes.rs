@@ -17,7 +17,7 @@ use crate::claims;
 use crate::error::Code;
 use crate::gateway::Gateway;
 use crate::http::{self, Body, BodyError};
-use crate::identity::{Credential, Denied};
+use crate::identity::{Credential, Denied, Shown};
 use crate::mcp::members::push_string;
 use crate::mcp::outbox::Outbox;
 use crate::mcp::{self, Post};
@@ -66,8 +66,10 @@ pub(super) async fn serve(
         return refuse(Code::OriginRefused, None);
     }
     let path = request.uri().path().to_owned();
+    let certificate = connection.certificate.as_ref();
+    let shown = Shown { headers: request.headers(), certificate };
     if path == "/mcp" {
-        return match gateway.access.agent(request.headers()) {
+        return match gateway.access.agent(shown) {
             Ok(credential) => mcp_endpoint(gateway, connection, credential, request, arrived, outbox).await,
             Err(denied) => mcp::refuse_caller(&gateway.access, denied),
         };
@@ -82,20 +84,20 @@ pub(super) async fn serve(
         Route::Health => Ok(http::json(StatusCode::OK, r#"{"status":"ok"}"#)),
         Route::Ready => ready(&gateway),
         Route::Attestation => attestation(&gateway, &query),
-        Route::PublicName(step) => match gateway.access.operator(request.headers()) {
+        Route::PublicName(step) => match gateway.access.operator(shown) {
             Ok(()) => Box::pin(public_name::serve(&gateway, step, request)).await,
             Err(denied) => return turn_away(&gateway, denied),
         },
         Route::Resource => resource(&gateway),
-        Route::KillSwitch(turn) => match gateway.access.operator(request.headers()) {
+        Route::KillSwitch(turn) => match gateway.access.operator(shown) {
             Ok(()) => Box::pin(kill_switch::turn(&gateway, turn, request)).await,
             Err(denied) => return turn_away(&gateway, denied),
         },
-        Route::Secret(name) => match gateway.access.operator(request.headers()) {
+        Route::Secret(name) => match gateway.access.operator(shown) {
             Ok(()) => Box::pin(secrets::provision(&gateway, name, request)).await,
             Err(denied) => return turn_away(&gateway, denied),
         },
-        Route::Private(route) => match gateway.access.caller(request.headers()) {
+        Route::Private(route) => match gateway.access.caller(shown) {
             Ok(caller) => Box::pin(private::serve(&gateway, &Asking { caller, query: &query }, route)).await,
             Err(denied) => return turn_away(&gateway, denied),
         },

@@ -7,28 +7,35 @@
 
 mod certificate;
 mod chain;
+mod roots;
 
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use claim::Digest;
 use claim::key::PublicKey;
 use claim::time::Timestamp;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, VerifierBuilderError, WebPkiClientVerifier,
+};
 use rustls::sign::{CertifiedKey, SigningKey};
-use rustls::{ServerConfig, version};
+use rustls::time_provider::TimeProvider;
+use rustls::{RootCertStore, ServerConfig, version};
 use thiserror::Error;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use self::certificate::TlsKey;
 use crate::evidence::DevMode;
+use crate::gateway::Clock;
 use crate::limits;
 use crate::transport::BoxStream;
 
 pub use self::chain::ChainError;
+pub use self::roots::roots;
 
 /// The application protocol (ALPN) that is spoken over TLS on either side.
 pub const HTTP: &[u8] = b"http/1.1";
@@ -36,6 +43,14 @@ pub const HTTP: &[u8] = b"http/1.1";
 /// The cryptography of TLS on either side: TLS 1.3, the hybrid key exchange with ML-KEM first.
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
+}
+
+/// Dates in certificates are compared with the gateway's own time.
+impl TimeProvider for Clock {
+    fn current_time(&self) -> Option<UnixTime> {
+        let micros = u64::try_from(self.now().micros()).ok()?;
+        Some(UnixTime::since_unix_epoch(Duration::from_micros(micros)))
+    }
 }
 
 /// Why there is no TLS.
@@ -47,6 +62,9 @@ pub enum TlsError {
     /// The key or its certificate does not work.
     #[error("TLS cannot be set up: {0}")]
     Setup(#[from] rustls::Error),
+    /// The CAs of client certificates cannot be used.
+    #[error("client certificates cannot be verified: {0}")]
+    Clients(#[from] VerifierBuilderError),
 }
 
 /// How agents' connections arrive.
@@ -89,11 +107,18 @@ impl Keys {
         std::iter::once(&self.own).chain(public).map(|key| Digest::of(key.spki())).collect()
     }
 
-    /// Serves them: the first in a certificate with this extension, which names the key of this boot.
+    /// Serves them: the first in a certificate with this extension, which names the key of this boot. Clients may show a certificate
+    /// of these CAs, if there are any, with dates that hold by this clock.
     ///
     /// # Errors
     /// See [`TlsError`].
-    pub fn serve(self, key: &PublicKey, extension: Vec<u8>) -> Result<Server, TlsError> {
+    pub fn serve(
+        self,
+        key: &PublicKey,
+        extension: Vec<u8>,
+        clients: Option<RootCertStore>,
+        clock: Clock,
+    ) -> Result<Server, TlsError> {
         let certificate = self.own.self_signed(key, extension)?;
         let provider = provider();
         let own = CertifiedKey::new(vec![certificate], signer(&provider, &self.own)?);
@@ -102,9 +127,16 @@ impl Keys {
             Ok::<_, TlsError>(Public { name, key, signer, served: RwLock::default() })
         });
         let certificates = Arc::new(Certificates { own: Arc::new(own), public: public.transpose()? });
-        let mut config = ServerConfig::builder_with_provider(provider)
+        let clients = match clients {
+            None => WebPkiClientVerifier::no_client_auth(),
+            // Without one /health and /attestation answer, and the operator's token counts.
+            Some(roots) => WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone())
+                .allow_unauthenticated()
+                .build()?,
+        };
+        let mut config = ServerConfig::builder_with_details(provider, Arc::new(clock))
             .with_protocol_versions(&[&version::TLS13])?
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients)
             .with_cert_resolver(certificates.clone());
         config.alpn_protocols = vec![HTTP.to_vec()];
         // A resumed connection would show no certificate, and early data can be played twice.
@@ -127,13 +159,15 @@ pub struct Server {
 }
 
 impl Server {
-    /// The agent's plain stream, after the handshake.
+    /// The agent's plain stream, after the handshake, and the verified certificate that it has shown.
     ///
     /// # Errors
     /// The peer's, or that it took too long.
-    pub async fn accept(&self, stream: BoxStream) -> io::Result<BoxStream> {
+    pub async fn accept(&self, stream: BoxStream) -> io::Result<(BoxStream, Option<CertificateDer<'static>>)> {
         let accepted = timeout(limits::HANDSHAKE_TIMEOUT, self.acceptor.accept(stream)).await;
-        Ok(Box::new(accepted.map_err(io::Error::from)??))
+        let stream = accepted.map_err(io::Error::from)??;
+        let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).cloned();
+        Ok((Box::new(stream), shown))
     }
 
     /// The public name's request for a certificate: PKCS #10 in PEM.

@@ -8,6 +8,7 @@ use super::Finding;
 
 const LISTEN: &str = "127.0.0.1:8443";
 const STORE: &str = "./audit-store";
+const AUTH: &str = "none";
 
 /// What the host takes from the configuration for itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +17,8 @@ pub struct Settings {
     pub listen: String,
     /// `audit.store_path`: folder of the record store.
     pub store: PathBuf,
-    /// Whether agents need a token (`auth.mode`), for the commands to try next.
-    pub wants_token: bool,
+    /// `auth.mode`: what agents show of themselves, for the commands to try next.
+    pub auth: String,
 }
 
 impl Settings {
@@ -46,7 +47,7 @@ pub(super) fn parse(path: &Path, text: &[u8]) -> Result<Config, Finding> {
         settings: Settings {
             listen: reader.text("listen_addr")?.unwrap_or(LISTEN).to_owned(),
             store: reader.nested("audit", "store_path")?.unwrap_or(STORE).into(),
-            wants_token: reader.nested("auth", "mode")?.is_some_and(|mode| mode != "none"),
+            auth: reader.nested("auth", "mode")?.unwrap_or(AUTH).to_owned(),
         },
         policy_bundle_path: reader.required("policy_bundle_path", "./policies/")?.into(),
         catalog_path: reader.required("catalog_path", "./catalog.json")?.into(),
@@ -166,11 +167,11 @@ mod tests {
     #[test]
     fn settings_and_defaults() {
         let config = parsed(PATHS).ok().unwrap();
-        assert_eq!(config.settings, Settings { listen: LISTEN.into(), store: STORE.into(), wants_token: false });
+        assert_eq!(config.settings, Settings { listen: LISTEN.into(), store: STORE.into(), auth: AUTH.into() });
         let config =
             parsed(&format!("{PATHS}listen_addr: 127.0.0.1:1\naudit: {{store_path: s, durability: answer}}\n"));
         let config = config.ok().unwrap();
-        assert_eq!(config.settings, Settings { listen: "127.0.0.1:1".into(), store: "s".into(), wants_token: false });
+        assert_eq!(config.settings, Settings { listen: "127.0.0.1:1".into(), store: "s".into(), auth: AUTH.into() });
         let json: Value = serde_json::from_slice(&config.json).unwrap();
         assert_eq!(json["audit"]["durability"], "answer");
     }

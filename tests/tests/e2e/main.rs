@@ -5,6 +5,7 @@ mod attested;
 mod authoring;
 mod bfsi;
 mod cancel;
+mod certificates;
 mod connect;
 mod controls;
 mod crash;

@@ -190,7 +190,7 @@ fn each_rule_refuses_with_its_own_reason() {
         (json!({"sub": "a\u{0}"}), Refusal::Subject),
         (json!({"sub": "\u{e4}"}), Refusal::Subject),
         (json!({"sub": "anonymous"}), Refusal::Subject),
-        (json!({"sub": "a".repeat(129)}), Refusal::Subject),
+        (json!({"sub": "a".repeat(257)}), Refusal::Subject),
         (json!({"groups": "admin"}), Refusal::Groups),
         (json!({"groups": ["a", 1]}), Refusal::Groups),
         (json!({"groups": [""]}), Refusal::Groups),

@@ -12,12 +12,10 @@ mod verifier;
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::pki_types::{ServerName, UnixTime};
-use rustls::time_provider::TimeProvider;
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, version};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -93,13 +91,6 @@ impl Tls {
             Err(_) => format!("TLS handshake did not end within {} s", limits::HANDSHAKE_TIMEOUT.as_secs()),
         };
         Err(Fault::new(Code::UpstreamTls, detail))
-    }
-}
-
-impl TimeProvider for Clock {
-    fn current_time(&self) -> Option<UnixTime> {
-        let micros = u64::try_from(self.now().micros()).ok()?;
-        Some(UnixTime::since_unix_epoch(Duration::from_micros(micros)))
     }
 }
 
