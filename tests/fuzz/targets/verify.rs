@@ -3,8 +3,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use verify::attestation::{Options as Accepted, References, Shown, tls_key, verify_attestation};
 use verify::{
-    Approval, Approved, BundleOptions, Options, RecordOptions, Status, Timestamp, verify_audit_bundle,
+    Approval, Approved, BundleOptions, Options, Outcome, RecordOptions, Status, Timestamp, verify_audit_bundle,
     verify_trace_claim, verify_trust_record,
 };
 
@@ -25,6 +26,28 @@ fuzz_target!(|bytes: &[u8]| {
             let verdict = verify_trust_record(record, &RecordOptions::at(now));
             assert_ne!(verdict.status, Status::Verified);
         }
+        Some((b'g', gateway)) => judge_gateway(gateway),
         _ => {}
     }
 });
+
+/// The certificate's length in two bytes, the certificate, the answer: not one of them can have known the challenge.
+fn judge_gateway(bytes: &[u8]) {
+    let Some((length, rest)) = bytes.split_first_chunk() else { return };
+    let Some((leaf, answer)) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length))) else { return };
+    let shown = Shown { leaf, answer, nonce: b"nobody was asked" };
+    let verdict = verify_attestation(&shown, &references(), Accepted { accept_software: true });
+    assert_eq!(verdict.status, Status::Unverified);
+    assert!(verdict.failure_reason.is_some() && verdict.boot.is_none());
+    let readable = verdict.checks.first().is_some_and(|check| check.outcome == Outcome::Pass);
+    assert!(!readable || tls_key(leaf).is_some());
+}
+
+/// Approves nothing that there is.
+fn references() -> References {
+    let zeros = format!("sha256:{:064}", 0);
+    let image = format!(r#"{{"type":"software","artifact":"{zeros}"}}"#);
+    let lists = ["config_hashes", "bundle_hashes", "catalog_hashes"].map(|name| format!(r#","{name}":["{zeros}"]"#));
+    let text = format!(r#"{{"version":1,"images":[{image}]{}}}"#, lists.concat());
+    References::parse(text.as_bytes()).expect("reference values")
+}
