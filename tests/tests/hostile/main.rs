@@ -1,6 +1,7 @@
 //! A hostile host against the built enclave: each lie has an expected, named outcome, and none is a wrong record.
 
 mod boot;
+mod capture;
 mod dials;
 mod frames;
 mod operator;

@@ -23,7 +23,7 @@ fn host(setup: &Setup) -> HostileHost {
 
 /// What the host does to the bytes of one connection.
 #[derive(Clone, Default)]
-struct Wire {
+pub(crate) struct Wire {
     /// Bytes towards the enclave that pass before the host cuts, or turns a bit.
     cut_after: Option<usize>,
     flip_at: Option<usize>,
@@ -31,7 +31,21 @@ struct Wire {
     seen: Arc<Mutex<Vec<u8>>>,
 }
 
-struct Relayed(UnixStream, Wire);
+impl Wire {
+    /// Every byte that passed, in either direction.
+    pub(crate) fn seen(&self) -> Vec<u8> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+/// A stream of an agent's connection, by way of the host.
+pub(crate) struct Relayed(UnixStream, Wire);
+
+impl Relayed {
+    pub(crate) fn new(stream: UnixStream, wire: &Wire) -> Self {
+        Self(stream, wire.clone())
+    }
+}
 
 impl Read for Relayed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -67,7 +81,7 @@ impl Write for Relayed {
 }
 
 fn call(host: &HostileHost, wire: &Wire, session: &str) -> io::Result<Message> {
-    let stream = Relayed(host.inbound(), wire.clone());
+    let stream = Relayed::new(host.inbound(), wire);
     let mut met = tls::over(stream, None, &Trust::Anybody)?;
     let body = rpc(1, "tools/call", &call_params(CONTACTS, session));
     met.connection.request("POST", "/mcp", &[("content-type", "application/json")], &body)
@@ -87,7 +101,7 @@ fn the_host_reads_nothing() {
     let answer = call(&host, &wire, "session-name").expect("an answer");
     assert_eq!(answer.status(), 200, "{}", answer.text());
     assert!(answer.text().contains("SECRET RESULT"));
-    let seen = wire.seen.lock().unwrap().clone();
+    let seen = wire.seen();
     assert!(seen.len() > 1000);
     for text in [MARKER, "SECRET RESULT", "session-name", CONTACTS, "tools/call", "HTTP/1.1"] {
         let found = seen.windows(text.len()).any(|bytes| bytes == text.as_bytes());
