@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -13,10 +14,12 @@ use claim::evidence::{BootEvidence, CMW_EXTENSION, Evidence, SoftwareEvidence};
 use claim::key::Key;
 use claim::{Digest, b64u};
 use rcgen::{CertificateParams, CustomExtension, KeyPair, PublicKeyData};
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, ServerConnection, SignatureScheme, StreamOwned};
 use serde_json::{Value, json};
 
 use crate::http::{Connection, Message, response_bytes};
@@ -114,8 +117,8 @@ type Attestation = dyn Fn(&str) -> String + Send + Sync;
 pub enum Face {
     /// These bytes after the client's first, then the end.
     Raw(Vec<u8>),
-    /// TLS 1.3 and HTTP.
-    Tls(Arc<ServerConfig>, Box<Attestation>),
+    /// TLS 1.3 and HTTP, and who has shown a client certificate, which is asked for and not required.
+    Tls(Arc<ServerConfig>, Box<Attestation>, Arc<Curious>),
 }
 
 impl Face {
@@ -125,12 +128,62 @@ impl Face {
         let pkcs8 = PrivatePkcs8KeyDer::from(key.serialize_der());
         let signer = provider.key_provider.load_private_key(pkcs8.into()).expect("a key");
         let certified = CertifiedKey::new(vec![certificate.into()], signer);
+        let curious = Arc::new(Curious { provider: Arc::clone(&provider), shown: AtomicUsize::new(0) });
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("versions")
-            .with_no_client_auth()
+            .with_client_cert_verifier(Arc::clone(&curious) as Arc<dyn ClientCertVerifier>)
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
-        Self::Tls(Arc::new(config), Box::new(answer))
+        Self::Tls(Arc::new(config), Box::new(answer), curious)
+    }
+}
+
+/// Asks for client certificates, takes any and counts them.
+#[derive(Debug)]
+pub struct Curious {
+    provider: Arc<CryptoProvider>,
+    shown: AtomicUsize,
+}
+
+impl ClientCertVerifier for Curious {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        self.shown.fetch_add(1, Ordering::SeqCst);
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        unreachable!("TLS 1.3")
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -202,6 +255,14 @@ impl Impostor {
         self.shared.requests.lock().expect("not poisoned").clone()
     }
 
+    /// How many handshakes have shown its face a client certificate.
+    pub fn shown(&self) -> usize {
+        match &**self.shared.face.lock().expect("not poisoned") {
+            Face::Raw(_) => 0,
+            Face::Tls(_, _, curious) => curious.shown.load(Ordering::SeqCst),
+        }
+    }
+
     /// What reached a [`Face::Raw`].
     pub fn raw(&self) -> Vec<u8> {
         self.shared.raw.lock().expect("not poisoned").clone()
@@ -225,7 +286,7 @@ impl Impostor {
                     self.shared.raw.lock().expect("not poisoned").extend(&first[..*read]);
                 }) {}
             }
-            Face::Tls(config, attestation) => {
+            Face::Tls(config, attestation, _) => {
                 let socket = stream.try_clone().expect("a handle");
                 let session = ServerConnection::new(Arc::clone(config)).expect("a session");
                 let mut connection = Connection::over(StreamOwned::new(session, stream));

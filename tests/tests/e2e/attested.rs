@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use claim::Digest;
 use claim::operator::OperatorKey;
@@ -452,6 +452,50 @@ fn an_operator_brings_a_tool_server_s_secret() {
     assert_eq!(order(&url, &pin), (Some(0), String::new()));
     assert_eq!(alice.call("after", CONTACTS).status(), 200);
     assert_eq!(tool.calls()[0].header("authorization"), Some("Bearer t0ken-of-the-crm"));
+}
+
+/// An agent's certificate is shown to a gateway that was verified, and to nobody before.
+#[test]
+fn agents_with_certificates_call_through_the_endpoint_and_the_bridge() {
+    const ID: &str = "spiffe://bank.example/agent";
+    let ca = Ca::default();
+    let mtls = json!({"client_ca": tls::pem(&ca.root), "trust_domain": "bank.example"});
+    let served = Served::start(|setup| setup.with("/auth", json!({"mode": "mtls", "mtls": mtls})).operated());
+    let shows = ca.workload(&[ID], SystemTime::now() + Duration::from_hours(1));
+    let file = served.party.file("agent.pem");
+    let key = tls::base64(&shows.key.serialize_der());
+    let key = format!("-----BEGIN PRIVATE KEY-----\n{key}\n-----END PRIVATE KEY-----\n");
+    std::fs::write(&file, tls::pem(&shows.certificate) + &key).expect("a file");
+    let certificate = ["--client-certificate", file.to_str().expect("a path")];
+
+    let listen = [&certificate[..], &["--listen", "127.0.0.1:0", "--json"]].concat();
+    let listening = Listening::start(served.party.connect(&served.url(), &listen));
+    let headers = [("content-type", "application/json")];
+    let call = rpc(1, "tools/call", &call_params(CONTACTS, "through"));
+    assert_eq!(listening.open().request("POST", "/mcp", &headers, &call).expect("an answer").status(), 200);
+    let entries = served.gateway.caller("operator").entries("through");
+    assert_eq!(entries[0]["detail"]["identity"]["subject"], ID);
+
+    let mut stdio = Spawned::start(served.party.connect(&served.url(), &[&certificate[..], &["--stdio"]].concat()));
+    assert_eq!(stdio.ask(INITIALIZE)["result"]["protocolVersion"], "2025-06-18");
+    assert_eq!(stdio.end().0, Some(0));
+
+    for (artifact, code, shown) in [("another enclave", 1, 0), ("enclave", 0, 1)] {
+        let mut references = Boot::new(1).references();
+        references["images"][0]["artifact"] = json!(Digest::of(artifact));
+        let party = Party::approving(&references);
+        let impostor = Impostor::start(Boot::new(1).face());
+        let mut stdio = Spawned::start(party.connect(&impostor.url(), &[&certificate[..], &["--stdio"]].concat()));
+        if code == 0 {
+            stdio.ask(INITIALIZE);
+        }
+        assert_eq!((stdio.end().0, impostor.shown()), (Some(code), shown), "{artifact}");
+    }
+
+    std::fs::write(&file, key).expect("a file");
+    let output = served.party.connect(&served.url(), &certificate).output().expect("it runs");
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && err.contains("agent.pem") && !err.contains("PRIVATE"), "{err}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{CliError, claim, input, table};
 use crate::attestation::{Options, Reason, References, Verdict};
-use crate::connect::{Attested, Token, attest};
+use crate::connect::{Attested, Identity, Token, attest};
 use crate::verdict::Outcome;
 
 /// What a gateway is held against.
@@ -24,7 +24,11 @@ pub(super) struct Approval {
 
 impl Approval {
     /// Connects and verifies.
-    pub(super) fn attest(&self, url: &str) -> Result<(Verdict, Option<Attested>), CliError> {
+    pub(super) fn attest(
+        &self,
+        url: &str,
+        identity: Option<&Identity>,
+    ) -> Result<(Verdict, Option<Attested>), CliError> {
         let Some(path) = &self.reference else {
             let text = "--reference FILE is missing: what answers is compared with what you approved";
             return Err(CliError::Usage(text.to_owned()));
@@ -32,7 +36,7 @@ impl Approval {
         let wrong = |error: String| CliError::Input(format!("{}: {error}", path.display()));
         let references = References::parse(&input::read(path)?).map_err(|error| wrong(error.to_string()))?;
         let options = Options { accept_software: self.dangerous_accept_software };
-        attest(url, &references, options).map_err(|error| CliError::Input(error.to_string()))
+        attest(url, &references, options, identity).map_err(|error| CliError::Input(error.to_string()))
     }
 }
 

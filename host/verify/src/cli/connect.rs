@@ -2,12 +2,12 @@
 
 use std::io::{self, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::attest::{self, Approval};
-use super::{CliError, Exit};
+use super::{CliError, Exit, input};
 use crate::attestation::Verdict;
-use crate::connect::{Attested, Gateway, Refusal, Token, relay, serve};
+use crate::connect::{Attested, Gateway, Identity, Refusal, Token, relay, serve};
 
 /// Where the token is, if no file is named. No option takes the token itself: others on the machine see command lines.
 const TOKEN_VARIABLE: &str = "CMCP_BEARER_TOKEN";
@@ -15,8 +15,8 @@ const TOKEN_VARIABLE: &str = "CMCP_BEARER_TOKEN";
 const HELP: &str = "\
 https:// URLs: connects over TLS 1.3, sends a challenge, and checks that the evidence is fresh, that it is of an image, a
 configuration, a policy bundle and a catalog that you approved, and that it names the TLS key of this very connection.
-What is refused has been told the challenge and nothing else: no request, no token. Then either prints the verdict, or
-with --stdio or --listen lets MCP clients talk to this gateway. A connection that ends at another key than was verified
+What is refused has been told the challenge and nothing else: no request, no token, no client certificate. Then either
+prints the verdict, or with --stdio or --listen lets MCP clients talk to this gateway. A connection that ends at another key than was verified
 (a restarted gateway has new ones) is not used: it is refused as NEW_BOOT; start again to verify anew.
 
 The file of approved values is yours: take the hashes from `host check` of a configuration that you have read, and the
@@ -47,6 +47,9 @@ pub(super) struct Args {
     /// File with the agent's bearer token, for a gateway that asks for one; else the variable CMCP_BEARER_TOKEN
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// PEM file with the agent's certificate chain and private key, for a gateway with auth.mode mtls; read once
+    #[arg(long, value_name = "FILE", conflicts_with = "token_file")]
+    client_certificate: Option<PathBuf>,
     /// Then serve the MCP client that spawned this: JSON-RPC on standard input and output; the verdict goes to standard error
     #[arg(long, conflicts_with = "listen")]
     stdio: bool,
@@ -74,7 +77,8 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Resu
     if !args.url.starts_with("https://") {
         return plain(args, token, out);
     }
-    let (verdict, attested) = args.approval.attest(&args.url)?;
+    let identity = args.client_certificate.as_deref().map(identity_in_file).transpose()?;
+    let (verdict, attested) = args.approval.attest(&args.url, identity.as_ref())?;
     let Some(attested) = attested else {
         announce(args, &verdict, None, if args.stdio { err } else { out })?;
         return Ok(Exit::Unverified);
@@ -90,12 +94,17 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Resu
     }
 }
 
+fn identity_in_file(file: &Path) -> Result<Identity, CliError> {
+    Identity::parse(&input::read(file)?).map_err(|error| CliError::Input(format!("{}: {error}", file.display())))
+}
+
 /// A gateway in dev mode on this machine, of which nothing is proved.
 fn plain(args: &Args, token: Option<Token>, out: &mut dyn Write) -> Result<Exit, CliError> {
     let gateway = Gateway::new(&args.url, token).map_err(|error| CliError::Input(error.to_string()))?;
     let verifying = args.approval.reference.is_some() || args.approval.dangerous_accept_software;
-    if verifying || args.listen.is_some() || args.json {
-        let text = "--reference, --dangerous-accept-software, --listen, --json: over http:// nothing can be verified; use https://";
+    if verifying || args.listen.is_some() || args.json || args.client_certificate.is_some() {
+        let text = "--reference, --dangerous-accept-software, --client-certificate, --listen, --json: over http:// nothing can be \
+                    verified; use https://";
         return Err(CliError::Usage(text.to_owned()));
     }
     serve(&gateway, BufReader::new(io::stdin()), out)?;

@@ -95,7 +95,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, CliError> {
     }
     let token = attest::token_in_file(&args.token_file)?;
     let cargo = load(args)?;
-    let (verdict, attested) = args.approval.attest(&args.url)?;
+    let (verdict, attested) = args.approval.attest(&args.url, None)?;
     attest::print(out, &args.url, &verdict)?;
     let (Some(attested), Some(boot)) = (attested, &verdict.boot) else { return Ok(Exit::Unverified) };
     let done = bring(args, &attested, boot, &cargo, &token)?;

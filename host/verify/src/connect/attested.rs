@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use claim::b64u;
-use ureq::http::{StatusCode, Uri};
+use ureq::http::{StatusCode, Uri, header};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Connector, TcpConnector};
 use ureq::{Agent, Body};
 
+use super::Identity;
 use super::gateway::{CONNECT_TIMEOUT, UrlError};
 use super::peer::{Peer, Refusal};
 use super::transport::Handshake;
@@ -45,7 +46,7 @@ pub enum AttestError {
 }
 
 /// Connects, sends a challenge and judges what comes back. A gateway that is refused has been told the challenge, and
-/// nothing else.
+/// nothing else: the identity is shown in later handshakes.
 ///
 /// # Errors
 /// See [`AttestError`].
@@ -53,8 +54,9 @@ pub fn attest(
     url: &str,
     references: &References,
     options: Options,
+    identity: Option<&Identity>,
 ) -> Result<(Verdict, Option<Attested>), AttestError> {
-    let attested = Attested::at(url)?;
+    let attested = Attested::at(url, identity)?;
     let mut nonce = [0; NONCE];
     getrandom::fill(&mut nonce).map_err(|error| AttestError::Unreachable(error.to_string()))?;
     let answer = match attested.challenge(&nonce)? {
@@ -72,13 +74,13 @@ pub fn attest(
 
 impl Attested {
     /// Not verified yet.
-    fn at(url: &str) -> Result<Self, AttestError> {
+    fn at(url: &str, identity: Option<&Identity>) -> Result<Self, AttestError> {
         let malformed = || UrlError::Malformed(url.to_owned());
         let parsed: Uri = url.parse().map_err(|_| malformed())?;
         let authority = parsed.authority().filter(|_| parsed.scheme_str() == Some("https")).ok_or_else(malformed)?;
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
         let port = authority.port_u16().unwrap_or(HTTPS_PORT);
-        let peer = Peer::new(host, port).map_err(|error| AttestError::Unreachable(error.to_string()))?;
+        let peer = Peer::new(host, port, identity).map_err(|error| AttestError::Unreachable(error.to_string()))?;
         let peer = Arc::new(peer);
         let config = Agent::config_builder()
             .http_status_as_error(false)
@@ -99,7 +101,11 @@ impl Attested {
     fn challenge(&self, nonce: &[u8]) -> Result<Result<Vec<u8>, Refusal>, AttestError> {
         let url = format!("{}/attestation?nonce={}", self.origin, b64u::encode(nonce));
         let unreachable = |error: ureq::Error| AttestError::Unreachable(format!("{}: {error}", self.origin));
-        let request = self.agent.get(&url).config().timeout_global(Some(ANSWER_TIMEOUT)).build();
+        let mut request = self.agent.get(&url).config().timeout_global(Some(ANSWER_TIMEOUT)).build();
+        if self.peer.has_identity() {
+            // What follows needs a handshake that shows it.
+            request = request.header(header::CONNECTION, "close");
+        }
         let mut response = match request.call() {
             Ok(response) => response,
             Err(error) => return refusal(error).map(Err).map_err(unreachable),

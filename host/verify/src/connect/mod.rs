@@ -12,6 +12,7 @@ mod attested;
 mod events;
 mod gateway;
 mod head;
+mod identity;
 mod message;
 mod peer;
 mod provision;
@@ -28,6 +29,7 @@ use serde_json::value::RawValue;
 
 pub use self::attested::{AttestError, Attested, attest};
 pub use self::gateway::{Gateway, UrlError};
+pub use self::identity::{Identity, IdentityError};
 use self::message::Head;
 pub use self::peer::Refusal;
 pub use self::provision::{Provision, ProvisionError};

@@ -11,6 +11,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{AlertDescription, ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
 
+use super::Identity;
 use crate::attestation::{Reason, tls_key};
 
 /// Why a connection is not used.
@@ -28,7 +29,10 @@ pub(super) struct Peer {
     /// Without brackets.
     pub(super) host: String,
     pub(super) port: u16,
-    pub(super) tls: Arc<ClientConfig>,
+    /// Until it is verified.
+    unknown: Arc<ClientConfig>,
+    /// From then on.
+    verified: Arc<ClientConfig>,
     /// The certificate of the first connection, until it is verified.
     first: Mutex<Option<Vec<u8>>>,
     /// `tls_spki` of the boot that was verified.
@@ -44,16 +48,29 @@ impl fmt::Debug for Peer {
 }
 
 impl Peer {
-    /// Nothing is known of it, and nothing sent.
-    pub(super) fn new(host: &str, port: u16) -> Result<Self, rustls::Error> {
+    /// Nothing is known of it, and nothing sent. The identity is for who was verified.
+    pub(super) fn new(host: &str, port: u16, identity: Option<&Identity>) -> Result<Self, rustls::Error> {
+        let unknown = Arc::new(tls_config(None)?);
+        let verified = if identity.is_some() { Arc::new(tls_config(identity)?) } else { Arc::clone(&unknown) };
         Ok(Self {
             host: host.to_owned(),
             port,
-            tls: Arc::new(tls_config()?),
+            unknown,
+            verified,
             first: Mutex::default(),
             keys: OnceLock::new(),
             refusal: OnceLock::new(),
         })
+    }
+
+    /// How the next handshake goes.
+    pub(super) fn tls(&self) -> Arc<ClientConfig> {
+        Arc::clone(if self.keys.get().is_some() { &self.verified } else { &self.unknown })
+    }
+
+    /// Whether connections of before the verdict are of another kind than those after it.
+    pub(super) fn has_identity(&self) -> bool {
+        !Arc::ptr_eq(&self.verified, &self.unknown)
     }
 
     /// The name that rustls wants for a connection. It is not sent: without SNI the gateway shows its own certificate.
@@ -101,13 +118,16 @@ impl Peer {
 }
 
 /// TLS 1.3, no name sent, nothing resumed, nothing early; the certificate is for [`Peer::admit`] and the verdict to judge.
-fn tls_config() -> Result<ClientConfig, rustls::Error> {
+fn tls_config(identity: Option<&Identity>) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(HasTheKey(provider)))
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(Arc::new(HasTheKey(provider)));
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some(Identity { chain, key }) => builder.with_client_auth_cert(chain.clone(), key.clone_key())?,
+    };
     config.enable_sni = false;
     config.enable_early_data = false;
     config.resumption = Resumption::disabled();

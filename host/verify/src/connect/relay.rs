@@ -94,7 +94,7 @@ async fn dial(peer: &Peer) -> Result<TlsStream<TcpStream>, Undialled> {
     let socket = TcpStream::connect((peer.host.as_str(), peer.port)).await.map_err(Undialled::Broken)?;
     let _ = socket.set_nodelay(true);
     let name = peer.name().map_err(Undialled::Broken)?;
-    let connecting = TlsConnector::from(Arc::clone(&peer.tls)).connect(name, socket).await;
+    let connecting = TlsConnector::from(peer.tls()).connect(name, socket).await;
     let gateway = connecting.map_err(|error| match refused(&error) {
         Some(refusal) => Undialled::Refused(refusal),
         None => Undialled::Broken(error),

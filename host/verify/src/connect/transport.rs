@@ -32,7 +32,7 @@ impl<In: Transport> Connector<In> for Handshake {
 impl Handshake {
     fn shake_hands(&self, socket: &mut (impl Read + Write)) -> Result<ClientConnection, Error> {
         let wrong = |error: rustls::Error| Error::Io(io::Error::other(error));
-        let mut connection = ClientConnection::new(Arc::clone(&self.0.tls), self.0.name()?).map_err(wrong)?;
+        let mut connection = ClientConnection::new(self.0.tls(), self.0.name()?).map_err(wrong)?;
         while connection.is_handshaking() {
             connection.complete_io(socket).map_err(|error| match refused(&error) {
                 Some(refusal) => Error::Other(Box::new(refusal)),
