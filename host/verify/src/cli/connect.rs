@@ -13,22 +13,23 @@ use crate::connect::{Attested, Gateway, Identity, Refusal, Token, relay, serve};
 const TOKEN_VARIABLE: &str = "CMCP_BEARER_TOKEN";
 
 const HELP: &str = "\
-https:// URLs: connects over TLS 1.3, sends a challenge, and checks that the evidence is fresh, that it is of an image, a
-configuration, a policy bundle and a catalog that you approved, and that it names the TLS key of this very connection.
-What is refused has been told the challenge and nothing else: no request, no token, no client certificate. Then either
-prints the verdict, or with --stdio or --listen lets MCP clients talk to this gateway. A connection that ends at another key than was verified
-(a restarted gateway has new ones) is not used: it is refused as NEW_BOOT; start again to verify anew.
+https:// URLs: connects over TLS 1.3, sends a challenge, and checks that the evidence is fresh, that it is of an \
+image, a configuration, a policy bundle and a catalog that you approved, and that it names the TLS key of this \
+very connection. What is refused has been told the challenge and nothing else: no request, no token, no client \
+certificate. Then either prints the verdict, or with --stdio or --listen lets MCP clients talk to this gateway. \
+A connection that ends at another key than was verified (a restarted gateway has new ones) is not used: it is \
+refused as NEW_BOOT; start again to verify anew.
 
-The file of approved values is yours: take the hashes from `host check` of a configuration that you have read, and the
-image's digest from your own build. A gateway is not asked what to approve.
+The file of approved values is yours: take the hashes from `host check` of a configuration that you have read, \
+and the image's digest from your own build. A gateway is not asked what to approve.
 
   {\"version\": 1, \"images\": [{\"type\": \"software\", \"artifact\": \"sha256:...\"}],
    \"config_hashes\": [\"sha256:...\"], \"bundle_hashes\": [\"sha256:...\"], \"catalog_hashes\": [\"sha256:...\"]}
 
 http:// URLs: a bridge on standard input and output to a gateway in dev mode on this machine. It proves nothing.
 
-Exit code: 0 verified (or the bridge's client is done), 3 nothing is wrong but only software vouches for it, 1 refused (the
-reason is printed), 2 not judged (no connection, an unreadable file), 64 wrong usage.
+Exit code: 0 verified (or the bridge's client is done), 3 nothing is wrong but only software vouches for it, 1 \
+refused (the reason is printed), 2 not judged (no connection, an unreadable file), 64 wrong usage.
 
 Examples:
   cmcp-verify connect https://gateway.example:8443 --reference approved.json

@@ -13,14 +13,17 @@ use crate::attestation::Boot;
 use crate::connect::{Attested, Provision};
 
 const HELP: &str = "\
-Verifies the gateway as `connect` does, against what you approved, and only then sends anything: over a TLS connection
-that ends in the enclave, so that the host which relays it sees ciphertext. --token-file is the operator's own token.
+Verifies the gateway as `connect` does, against what you approved, and only then sends anything: over a TLS \
+connection that ends in the enclave, so that the host which relays it sees ciphertext. --token-file is the \
+operator's own token.
 
-A secret is for one tool server: your key signs that this boot may take it and use it for this URL with this pin, whatever
-the catalog says. It is gone when the gateway restarts; provision again. One line end at the end of the file is left off.
+A secret is for one tool server: your key signs that this boot may take it and use it for this URL with this \
+pin, whatever the catalog says. It is gone when the gateway restarts; provision again. One line end at the end \
+of the file is left off.
 
-A certificate for the gateway's public name (tls.public_name), for MCP clients that trust a CA and cannot verify evidence:
-take the request out with --csr, have a CA sign it, bring the chain in with --chain. The key never leaves the enclave.
+A certificate for the gateway's public name (tls.public_name), for MCP clients that trust a CA and cannot verify \
+evidence: take the request out with --csr, have a CA sign it, bring the chain in with --chain. The key never \
+leaves the enclave.
 
 Exit code: 0 done, 1 the gateway is refused (nothing was sent), 2 it refused or was not reached, 64 wrong usage.
 
