@@ -289,7 +289,7 @@ fn inbound(
     let Some(keys) = keys else { return Ok(Inbound::Plain(dev)) };
     let extension = shown.extension().map_err(|error| no_tls(&error.to_string()))?;
     let clients =
-        config.auth.mtls.as_ref().map(|mtls| tls::roots("auth.mtls.client_ca", &mtls.client_ca)).transpose()?;
+        config.auth.mtls.as_ref().map(|mtls| tls::issuers("auth.mtls.client_ca", &mtls.client_ca)).transpose()?;
     let server = keys.serve(&key.public(), extension, clients, Clock::starting_at(now));
     let server = server.map_err(|error| no_tls(&error.to_string()))?;
     Ok(Inbound::Tls(server.into()))

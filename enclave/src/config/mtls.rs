@@ -5,7 +5,7 @@ use wire::BootRefusal;
 
 use super::invalid;
 use crate::identity::spiffe::is_trust_domain;
-use crate::tls::roots;
+use crate::tls::issuers;
 
 /// Whose client certificates count: X.509-SVIDs of SPIFFE.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -20,7 +20,7 @@ pub struct Mtls {
 
 impl Mtls {
     pub(super) fn check(&self) -> Result<(), BootRefusal> {
-        roots("auth.mtls.client_ca", &self.client_ca)?;
+        issuers("auth.mtls.client_ca", &self.client_ca)?;
         if is_trust_domain(&self.trust_domain) {
             return Ok(());
         }

@@ -5,11 +5,10 @@
 
 use std::cell::OnceCell;
 use std::rc::Rc;
-use std::time::Duration;
 
 use claim::time::Timestamp;
-use rustls::pki_types::{CertificateDer, UnixTime};
-use webpki::{EndEntityCert, Error, KeyUsage};
+use rustls::pki_types::CertificateDer;
+use webpki::EndEntityCert;
 
 use super::names::is_subject;
 use super::registry::Registry;
@@ -100,7 +99,7 @@ impl Members {
         let mut names = leaf.valid_uri_names();
         let (Some(id), None) = (names.next(), names.next()) else { return Err(unreadable) };
         self.check(id).map_err(Denied::Certificate)?;
-        let until = not_after(&leaf).ok_or(unreadable)?.min(LATEST).saturating_add(1);
+        let until = tls::not_after(&leaf).ok_or(unreadable)?.as_secs().min(LATEST).saturating_add(1);
         let identity = registry.enter(id, &self.domain, || {}).ok_or(Denied::Full)?;
         let until = Some(Timestamp::from_seconds(i64::try_from(until).map_err(|_| unreadable)?));
         Ok(Rc::new(Credential { identity, groups: Vec::new(), until }))
@@ -127,16 +126,6 @@ fn domain_of(id: &str) -> Option<&str> {
 pub fn is_trust_domain(name: &str) -> bool {
     let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
     (1..=LONGEST_DOMAIN).contains(&name.len()) && name.bytes().all(letter)
-}
-
-/// The last second of a certificate, in seconds since 1970: what webpki names when it is asked about the end of all times.
-fn not_after(leaf: &EndEntityCert<'_>) -> Option<u64> {
-    let never = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
-    let algorithms = tls::provider().signature_verification_algorithms.all;
-    match leaf.verify_for_usage(algorithms, &[], &[], never, KeyUsage::client_auth(), None, None) {
-        Err(Error::CertExpired { not_after, .. }) => Some(not_after.as_secs()),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

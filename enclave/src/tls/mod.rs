@@ -35,7 +35,7 @@ use crate::limits;
 use crate::transport::BoxStream;
 
 pub use self::chain::ChainError;
-pub use self::roots::roots;
+pub use self::roots::{issuers, not_after, roots};
 
 /// The application protocol (ALPN) that is spoken over TLS on either side.
 pub const HTTP: &[u8] = b"http/1.1";
