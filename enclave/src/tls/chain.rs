@@ -42,8 +42,8 @@ pub enum ChainError {
     Unverified(String),
 }
 
-/// Reads a chain for this name and key. If it has the leaf's issuer, its signatures, dates and uses are checked with the last
-/// certificate as root; which roots clients trust is theirs to know.
+/// Reads a chain for this name and key. Its dates and uses are checked, and if it has the leaf's issuer its signatures too, with the
+/// last certificate as root; which roots clients trust is theirs to know.
 pub(super) fn read(
     pem: &[u8],
     name: &str,
@@ -64,14 +64,20 @@ pub(super) fn read(
     let other_name = |_| ChainError::OtherName(name.to_owned());
     let server_name = ServerName::try_from(name).map_err(|_| ChainError::OtherName(name.to_owned()))?;
     leaf.verify_is_valid_for_subject_name(&server_name).map_err(other_name)?;
-    if let Some((root, intermediates)) = issuers.split_last() {
-        let unverified = |error: webpki::Error| ChainError::Unverified(error.to_string());
-        let root = anchor_from_trusted_cert(root).map_err(unverified)?;
-        let now = Duration::from_secs(u64::try_from(now.seconds()).unwrap_or_default());
-        let soon = UnixTime::since_unix_epoch(now.saturating_add(CLOCK_TOLERANCE));
-        let algorithms = provider().signature_verification_algorithms.all;
-        leaf.verify_for_usage(algorithms, &[root], intermediates, soon, KeyUsage::server_auth(), None, None)
-            .map_err(unverified)?;
-    }
+    verify(&leaf, issuers, now).map_err(|error| ChainError::Unverified(error.to_string()))?;
     Ok(chain)
+}
+
+fn verify(leaf: &EndEntityCert<'_>, issuers: &[CertificateDer<'_>], now: Timestamp) -> Result<(), webpki::Error> {
+    let (root, intermediates) = issuers.split_last().map_or((None, issuers), |(root, others)| (Some(root), others));
+    let roots = root.map(anchor_from_trusted_cert).transpose()?;
+    let now = Duration::from_secs(u64::try_from(now.seconds()).unwrap_or_default());
+    let soon = UnixTime::since_unix_epoch(now.saturating_add(CLOCK_TOLERANCE));
+    let algorithms = provider().signature_verification_algorithms.all;
+    match leaf.verify_for_usage(algorithms, roots.as_slice(), intermediates, soon, KeyUsage::server_auth(), None, None)
+    {
+        // Its own dates and uses come first.
+        Err(webpki::Error::UnknownIssuer) if issuers.is_empty() => Ok(()),
+        verified => verified.map(drop),
+    }
 }

@@ -181,7 +181,8 @@ fn a_chain_for_anything_else_is_refused() {
 
     let own = tls::pem(&leaf(&gateway, None).into());
     let foreign = tls::pem(&ca.issue(&[NAME], |_| {}).1) + &tls::pem(&ca.root);
-    let leaf_of_good = good.split_inclusive("-----END CERTIFICATE-----\n").next().unwrap().to_owned();
+    let first = |chain: &str| chain.split_inclusive("-----END CERTIFICATE-----\n").next().unwrap().to_owned();
+    let leaf_of_good = first(&good);
     let expired = ca.sign(&request, &[NAME], |params| {
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
         params.not_after = rcgen::date_time_ymd(2021, 1, 1);
@@ -189,6 +190,7 @@ fn a_chain_for_anything_else_is_refused() {
     let client = ca.sign(&request, &[NAME], |params| {
         params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
     });
+    let expired_alone = first(&expired);
     for (what, chain, reason) in [
         ("nothing", String::new(), "expected 1 to 8 certificates"),
         ("no certificate", request.clone(), "expected 1 to 8 certificates"),
@@ -198,6 +200,7 @@ fn a_chain_for_anything_else_is_refused() {
         ("another name", ca.sign(&request, &["other.example"], |_| {}), "not for gateway.bank.example"),
         ("another CA", leaf_of_good + &tls::pem(&other.root), "does not verify"),
         ("expired", expired, "does not verify"),
+        ("expired, without its issuer", expired_alone, "does not verify"),
         ("for clients", client, "does not verify"),
         ("much", "x".repeat(70_000), "at most 65536 bytes"),
     ] {
@@ -206,6 +209,7 @@ fn a_chain_for_anything_else_is_refused() {
         assert!(answer.text().contains(reason), "{what}: {}", answer.text());
         assert_eq!(leaf(&gateway, Some(NAME)), served, "{what}");
     }
+    assert_eq!(put(&gateway, &first(&good)).status(), 200, "alone it is served, too");
 }
 
 #[test]
