@@ -13,7 +13,7 @@ use super::registry::Registry;
 use super::{Credential, Denied, Identity};
 use crate::config::Jwt;
 
-/// Checked tokens that are remembered, so that a call costs a hash and no signature; each takes some hundred bytes.
+/// Checked tokens that are remembered, so that a call costs a hash and no signature; each takes some hundred bytes, and its groups.
 const MAX_REMEMBERED: usize = 4096;
 
 /// An issuer of tokens.

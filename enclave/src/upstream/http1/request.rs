@@ -25,25 +25,30 @@ impl Method {
     }
 }
 
-/// A request with these header fields, and the length of its body.
+/// A request with these header fields, and the length of its body, in a buffer that never has to grow: a field can be a secret, and
+/// growing would leave a copy behind.
 ///
 /// # Errors
 /// [`Error::Unwritable`]: no field can end its line and begin another.
 pub fn request<'a>(
     method: Method,
     target: &str,
-    fields: impl IntoIterator<Item = (&'a str, &'a str)>,
+    fields: impl IntoIterator<Item = (&'a str, &'a str)> + Clone,
     body: &[u8],
 ) -> Result<Vec<u8>, Error> {
     if target.is_empty() || !target.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(Error::Unwritable("request target".to_owned()));
     }
-    let mut bytes = Vec::with_capacity(HEAD + body.len());
-    extend(&mut bytes, [method.as_str(), " ", target, " HTTP/1.1\r\n"]);
-    for (name, value) in fields {
+    let mut room = LINES + target.len() + body.len();
+    for (name, value) in fields.clone() {
         if !is_name(name) || !is_value(value) {
             return Err(Error::Unwritable(format!("header field {name:?}")));
         }
+        room += name.len() + value.len() + FIELD;
+    }
+    let mut bytes = Vec::with_capacity(room);
+    extend(&mut bytes, [method.as_str(), " ", target, " HTTP/1.1\r\n"]);
+    for (name, value) in fields {
         extend(&mut bytes, [name, ": ", value, "\r\n"]);
     }
     if method == Method::Post || !body.is_empty() {
@@ -55,8 +60,10 @@ pub fn request<'a>(
     Ok(bytes)
 }
 
-/// Room for a usual head; more is made when needed.
-const HEAD: usize = 512;
+/// Room for all of a request but its target, fields and body: method, version, `content-length` and the line ends.
+const LINES: usize = 64;
+/// `: ` and the end of a line.
+const FIELD: usize = 4;
 
 fn extend<const N: usize>(bytes: &mut Vec<u8>, parts: [&str; N]) {
     for part in parts {

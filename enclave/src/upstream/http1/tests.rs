@@ -314,6 +314,17 @@ fn requests_are_one_piece() {
 }
 
 #[test]
+fn no_copy_of_a_field_is_left_behind() {
+    let (long, longest) = ("a".repeat(8 << 10), "/".repeat(2 << 10));
+    for (target, value, body) in
+        [("/", "", ""), (longest.as_str(), long.as_str(), "{}"), ("/", long.as_str(), long.as_str())]
+    {
+        let bytes = request(Method::Delete, target, [("authorization", value), ("x", value)], body.as_bytes()).unwrap();
+        assert!(bytes.capacity() < bytes.len() + 64, "grown from {} to {}", bytes.len(), bytes.capacity());
+    }
+}
+
+#[test]
 fn no_field_can_begin_another() {
     for value in ["a\r\nb: c", "a\rb", "a\nb", "a\0b", "\u{7f}", "é"] {
         let error = request(Method::Post, "/", [("mcp-session-id", value)], b"").unwrap_err();
