@@ -1,9 +1,11 @@
 //! Heads of HTTP/1.1 requests, as far as a relay that adds a token has to look into them (RFC 9112, sections 3 and 6).
 
 use std::io;
+use std::net::IpAddr;
 
 use httparse::{EMPTY_HEADER, Request, Status};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, copy};
+use ureq::http::uri::Authority;
 
 use super::Token;
 
@@ -43,21 +45,38 @@ pub(super) async fn read(client: &mut (impl AsyncBufRead + Unpin)) -> io::Result
     }
 }
 
-/// The head with this token and no other, and how its body ends.
-pub(super) fn with_token(head: &[u8], token: &Token) -> io::Result<(Vec<u8>, BodyEnd)> {
+/// The head with this token and no other, or as it is without a token; and how its body ends.
+pub(super) fn with_token(head: Vec<u8>, token: Option<&Token>) -> io::Result<(Vec<u8>, BodyEnd)> {
     let mut headers = [EMPTY_HEADER; HEADERS];
     let mut request = Request::new(&mut headers);
-    let complete = request.parse(head).map_err(|error| malformed(&error.to_string()))?;
+    let complete = request.parse(&head).map_err(|error| malformed(&error.to_string()))?;
     let (Status::Complete(_), Some(method), Some(path)) = (complete, request.method, request.path) else {
         return Err(malformed("a head without an end"));
     };
+    if !named_as_here(request.headers) {
+        return Err(malformed("a request for another host than this machine"));
+    }
+    let end = body_end(request.headers)?;
+    let Some(token) = token else { return Ok((head, end)) };
     let mut written = format!("{method} {path} HTTP/1.{}\r\n", request.version.unwrap_or(1)).into_bytes();
     for header in request.headers.iter().filter(|header| !header.name.eq_ignore_ascii_case("authorization")) {
         line(&mut written, header.name, header.value);
     }
     line(&mut written, "Authorization", token.header().as_bytes());
     written.extend_from_slice(b"\r\n");
-    Ok((written, body_end(request.headers)?))
+    Ok((written, end))
+}
+
+/// Whether the client asks for this machine. A browser asks by the name of the page's address, and whoever owns a name can point it
+/// here: that page would have the agent's rights, and for what it reads a browser does not even say that it is another's.
+fn named_as_here(headers: &[httparse::Header<'_>]) -> bool {
+    let mut hosts = headers.iter().filter(|header| header.name.eq_ignore_ascii_case("host"));
+    hosts.all(|header| Authority::try_from(header.value).is_ok_and(|authority| is_loopback(authority.host())))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
 fn line(head: &mut Vec<u8>, name: &str, value: &[u8]) {
@@ -148,18 +167,44 @@ mod tests {
 
     fn rewritten(head: &str) -> Option<(String, BodyEnd)> {
         let token = Token::parse(TOKEN).unwrap();
-        with_token(head.as_bytes(), &token).ok().map(|(head, end)| (String::from_utf8(head).unwrap(), end))
+        with_token(head.into(), Some(&token)).ok().map(|(head, end)| (String::from_utf8(head).unwrap(), end))
     }
 
     #[test]
     fn the_token_replaces_what_the_client_says() {
-        let head = "POST /mcp?x=1 HTTP/1.1\r\nHost: a\r\nauthorization: Bearer theirs\r\nContent-Length: 12\r\n\r\n";
-        let expected =
-            format!("POST /mcp?x=1 HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\nAuthorization: Bearer {TOKEN}\r\n\r\n");
+        let head =
+            "POST /mcp?x=1 HTTP/1.1\r\nHost: localhost\r\nauthorization: Bearer theirs\r\nContent-Length: 12\r\n\r\n";
+        let expected = format!(
+            "POST /mcp?x=1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 12\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+        );
         assert_eq!(rewritten(head), Some((expected, BodyEnd::Length(12))));
         let chunked = "POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n";
         assert_eq!(rewritten(chunked).unwrap().1, BodyEnd::Chunked);
         assert_eq!(rewritten("GET / HTTP/1.1\r\n\r\n").unwrap().1, BodyEnd::Length(0));
+    }
+
+    #[test]
+    fn a_page_of_another_name_does_not_get_the_token() {
+        let asked_for = |host: &str| rewritten(&format!("GET /session/s/claim HTTP/1.1\r\nhost: {host}\r\n\r\n"));
+        for here in ["localhost", "LocalHost:8080", "127.0.0.1:8080", "127.0.0.2", "[::1]:8080"] {
+            assert!(asked_for(here).is_some(), "{here}");
+        }
+        let as_it_is = b"GET / HTTP/1.1\r\nhost:  localhost\r\nauthorization: x\r\n\r\n".to_vec();
+        assert_eq!(with_token(as_it_is.clone(), None).unwrap(), (as_it_is, BodyEnd::Length(0)));
+        assert!(
+            with_token(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n".to_vec(), None).is_err(),
+            "nor a client certificate's rights"
+        );
+        for elsewhere in [
+            "attacker.example:8080",
+            "localhost.attacker.example",
+            "10.0.0.1",
+            "[2001:db8::1]:8080",
+            "",
+            "localhost\r\nHost: a",
+        ] {
+            assert_eq!(asked_for(elsewhere), None, "{elsewhere}");
+        }
     }
 
     #[test]

@@ -9,7 +9,10 @@ use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{AlertDescription, ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, OtherError,
+    SignatureScheme,
+};
 
 use super::Identity;
 use crate::attestation::{Reason, tls_key};
@@ -35,8 +38,8 @@ pub(super) struct Peer {
     verified: Arc<ClientConfig>,
     /// The certificate of the first connection, until it is verified.
     first: Mutex<Option<Vec<u8>>>,
-    /// `tls_spki` of the boot that was verified.
-    keys: OnceLock<Vec<Digest>>,
+    /// `tls_spki` of the boot that was verified; every handshake after that looks at them before it shows anything.
+    keys: Arc<OnceLock<Vec<Digest>>>,
     /// The first connection that ended at another key. From then on there is none.
     refusal: OnceLock<Refusal>,
 }
@@ -50,15 +53,16 @@ impl fmt::Debug for Peer {
 impl Peer {
     /// Nothing is known of it, and nothing sent. The identity is for who was verified.
     pub(super) fn new(host: &str, port: u16, identity: Option<&Identity>) -> Result<Self, rustls::Error> {
-        let unknown = Arc::new(tls_config(None)?);
-        let verified = if identity.is_some() { Arc::new(tls_config(identity)?) } else { Arc::clone(&unknown) };
+        let keys = Arc::default();
+        let unknown = Arc::new(tls_config(&keys, None)?);
+        let verified = if identity.is_some() { Arc::new(tls_config(&keys, identity)?) } else { Arc::clone(&unknown) };
         Ok(Self {
             host: host.to_owned(),
             port,
             unknown,
             verified,
             first: Mutex::default(),
-            keys: OnceLock::new(),
+            keys,
             refusal: OnceLock::new(),
         })
     }
@@ -88,17 +92,31 @@ impl Peer {
             *self.first.lock().unwrap_or_else(PoisonError::into_inner) = Some(leaf);
             return Ok(());
         };
-        let found = tls_key(&leaf);
-        if !found.is_some_and(|key| keys.contains(&key)) {
-            let found = found.map_or_else(|| "none".to_owned(), |key| key.to_string());
-            let text = format!(
-                "{}:{} answered with the TLS key {found}, which the boot that was verified does not have; it was restarted, \
-                 or somebody else answers. Start again to verify who it is now",
-                self.host, self.port
-            );
-            let _ = self.refusal.set(Refusal { reason: Reason::NewBoot, text });
+        if let Some(stranger) = stranger(keys, &leaf) {
+            return Err(self.refuse(&stranger));
         }
         self.refusal.get().map_or(Ok(()), |refusal| Err(refusal.clone()))
+    }
+
+    /// What a handshake failed of, if TLS itself or this peer says so. A connection that broke off says nothing.
+    pub(super) fn refused(&self, error: &io::Error) -> Option<Refusal> {
+        let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+        if let rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(inner))) = error
+            && let Some(stranger) = inner.downcast_ref::<Stranger>()
+        {
+            return Some(self.refuse(stranger));
+        }
+        Some(refused(error))
+    }
+
+    /// From now on there are no connections.
+    fn refuse(&self, Stranger(found): &Stranger) -> Refusal {
+        let text = format!(
+            "{}:{} answered with the TLS key {found}, which the boot that was verified does not have; it was restarted, \
+             or somebody else answers. Start again to verify who it is now",
+            self.host, self.port
+        );
+        self.refusal.get_or_init(|| Refusal { reason: Reason::NewBoot, text }).clone()
     }
 
     /// The certificate that the first connection showed.
@@ -118,12 +136,12 @@ impl Peer {
 }
 
 /// TLS 1.3, no name sent, nothing resumed, nothing early; the certificate is for [`Peer::admit`] and the verdict to judge.
-fn tls_config(identity: Option<&Identity>) -> Result<ClientConfig, rustls::Error> {
+fn tls_config(keys: &Arc<OnceLock<Vec<Digest>>>, identity: Option<&Identity>) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(HasTheKey(provider)));
+        .with_custom_certificate_verifier(Arc::new(HasTheKey(provider, Arc::clone(keys))));
     let mut config = match identity {
         None => builder.with_no_client_auth(),
         Some(Identity { chain, key }) => builder.with_client_auth_cert(chain.clone(), key.clone_key())?,
@@ -135,20 +153,36 @@ fn tls_config(identity: Option<&Identity>) -> Result<ClientConfig, rustls::Error
     Ok(config)
 }
 
-/// Checks that the handshake is signed with the certificate's key. Whose key that is no issuer says, but evidence.
+/// Somebody with another TLS key than those of the boot that was verified; what was found.
+#[derive(Debug, thiserror::Error)]
+#[error("TLS key {0} is none of the boot that was verified")]
+struct Stranger(String);
+
+fn stranger(keys: &[Digest], leaf: &[u8]) -> Option<Stranger> {
+    match tls_key(leaf) {
+        Some(key) if keys.contains(&key) => None,
+        found => Some(Stranger(found.map_or_else(|| "none".to_owned(), |key| key.to_string()))),
+    }
+}
+
+/// Checks that the handshake is signed with the certificate's key, and that it is one of these once they are known: before the client
+/// shows a certificate of its own. Whose key it is no issuer says, but evidence.
 #[derive(Debug)]
-struct HasTheKey(Arc<CryptoProvider>);
+struct HasTheKey(Arc<CryptoProvider>, Arc<OnceLock<Vec<Digest>>>);
 
 impl ServerCertVerifier for HasTheKey {
     fn verify_server_cert(
         &self,
-        _: &CertificateDer<'_>,
+        leaf: &CertificateDer<'_>,
         _: &[CertificateDer<'_>],
         _: &ServerName<'_>,
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
+        match self.1.get().and_then(|keys| stranger(keys, leaf)) {
+            None => Ok(ServerCertVerified::assertion()),
+            Some(stranger) => Err(CertificateError::Other(OtherError(Arc::new(stranger))).into()),
+        }
     }
 
     fn verify_tls12_signature(
@@ -174,14 +208,12 @@ impl ServerCertVerifier for HasTheKey {
     }
 }
 
-/// What a handshake failed of, if TLS itself says so. A connection that broke off says nothing.
-pub(super) fn refused(error: &io::Error) -> Option<Refusal> {
+fn refused(error: &rustls::Error) -> Refusal {
     use rustls::Error;
-    let error = error.get_ref()?.downcast_ref::<Error>()?;
     let reason = match error {
         Error::InvalidMessage(_) => Reason::NotTls,
         Error::PeerIncompatible(_) | Error::AlertReceived(AlertDescription::ProtocolVersion) => Reason::TlsVersion,
         _ => Reason::TlsHandshake,
     };
-    Some(Refusal { reason, text: error.to_string() })
+    Refusal { reason, text: error.to_string() }
 }

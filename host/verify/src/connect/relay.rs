@@ -21,7 +21,7 @@ use super::Token;
 use super::attested::Attested;
 use super::gateway::CONNECT_TIMEOUT;
 use super::head;
-use super::peer::{Peer, Refusal, refused};
+use super::peer::{Peer, Refusal};
 
 /// Connections at once; more wait.
 const CONNECTIONS: usize = 512;
@@ -95,7 +95,7 @@ async fn dial(peer: &Peer) -> Result<TlsStream<TcpStream>, Undialled> {
     let _ = socket.set_nodelay(true);
     let name = peer.name().map_err(Undialled::Broken)?;
     let connecting = TlsConnector::from(peer.tls()).connect(name, socket).await;
-    let gateway = connecting.map_err(|error| match refused(&error) {
+    let gateway = connecting.map_err(|error| match peer.refused(&error) {
         Some(refusal) => Undialled::Refused(refusal),
         None => Undialled::Broken(error),
     })?;
@@ -124,16 +124,13 @@ async fn exchange(client: &mut TcpStream, gateway: TlsStream<TcpStream>, token: 
 }
 
 async fn forward(
-    mut client: ReadHalf<'_>,
+    client: ReadHalf<'_>,
     gateway: &mut (impl AsyncWriteExt + Unpin),
     token: Option<&Token>,
 ) -> io::Result<()> {
-    let Some(token) = token else {
-        return copy(&mut client, gateway).await.map(drop);
-    };
     let mut client = BufReader::new(client);
     while let Some(head) = head::read(&mut client).await? {
-        let (head, body) = head::with_token(&head, token)?;
+        let (head, body) = head::with_token(head, token)?;
         gateway.write_all(&head).await?;
         gateway.flush().await?;
         head::pass_body(&mut client, gateway, body).await?;

@@ -10,7 +10,7 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport, TransportAdapter,
 };
 
-use super::peer::{Peer, refused};
+use super::peer::Peer;
 
 /// Makes every connection one with the peer: handshake first, then who it is, then the client's bytes.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Handshake {
         let wrong = |error: rustls::Error| Error::Io(io::Error::other(error));
         let mut connection = ClientConnection::new(self.0.tls(), self.0.name()?).map_err(wrong)?;
         while connection.is_handshaking() {
-            connection.complete_io(socket).map_err(|error| match refused(&error) {
+            connection.complete_io(socket).map_err(|error| match self.0.refused(&error) {
                 Some(refusal) => Error::Other(Box::new(refusal)),
                 None => Error::Io(error),
             })?;

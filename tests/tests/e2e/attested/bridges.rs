@@ -66,7 +66,7 @@ fn an_endpoint_passes_everything_and_adds_the_token() {
         assert_eq!(connection.request("POST", "/echo", &theirs, body).expect("an answer").body, body);
     }
     connection
-        .send(b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
+        .send(b"POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
         .expect("sent");
     assert_eq!(connection.receive().expect("an answer").body, b"abc");
     for request in impostor.requests() {
@@ -100,7 +100,7 @@ fn an_answer_that_is_cut_off_does_not_look_whole() {
     let party = Party::approving(&Boot::new(1).references());
     let listening = Listening::start(party.connect(&impostor.url(), &["--listen", "127.0.0.1:0", "--json"]));
     let mut client = std::net::TcpStream::connect(listening.address()).expect("a connection");
-    client.write_all(b"GET /cut HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+    client.write_all(b"GET /cut HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("sent");
     let mut answer = Vec::new();
     assert!(client.read_to_end(&mut answer).is_err(), "{:?}", String::from_utf8_lossy(&answer));
 }

@@ -191,6 +191,16 @@ fn agents_with_certificates_call_through_the_endpoint_and_the_bridge() {
             stdio.ask(INITIALIZE);
         }
         assert_eq!((stdio.end().0, impostor.shown()), (Some(code), shown), "{artifact}");
+        if code == 0 {
+            let listening = Listening::start(party.connect(&impostor.url(), &listen));
+            impostor.becomes(Boot::new(2).face());
+            let answer = listening.open().request("GET", "/", &[], b"").expect("an answer");
+            assert_eq!(
+                (answer.error_code(), impostor.shown()),
+                ("NEW_BOOT".to_owned(), 0),
+                "who came later is not shown it"
+            );
+        }
     }
 
     std::fs::write(&file, key).expect("a file");
