@@ -37,7 +37,9 @@ Examples:
     host policy test policies/ cases/
 
 The paths in a configuration are relative to its file.
-Exit code: 0 after an orderly stop, 1 if something is wrong, 2 for a command line that is not understood.";
+
+Exit code: 0 after an orderly stop, 1 if something is wrong, 2 for a command line that is not \
+understood.";
 
 /// Gateway between agents and MCP tools: starts the measured enclave, relays to it and stores its records.
 ///

@@ -19,8 +19,8 @@ Examples:
   host check --config cmcp-config.yaml
   host check --config cmcp-config.yaml --json | jq -r .policy_bundle_hash
 
-Exit code: 0 if the gateway would start with this configuration, 1 if not. Warnings do not change it; among them are tool
-servers over stdio whose program is missing here, or whose entrypoint is not the one that the catalog pins.";
+Exit code: 0 if the gateway would start with this configuration, 1 if not. Warnings do not change it; among them are \
+tool servers over stdio whose program is missing here, or whose entrypoint is not the one that the catalog pins.";
 
 /// Validate a configuration, its policies and its catalog without serving, and print their hashes
 ///

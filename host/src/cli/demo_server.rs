@@ -19,8 +19,8 @@ Example:
   As a process, a message a line, which is what a catalog entry with transport \"stdio\" starts:
   echo '{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/list\"}' | host demo-server --stdio
 
-Answers are a JSON array of {\"tool\": NAME, \"arguments\": {what a call must have, if anything}, \"structured\": RESULT}; the first that
-fits a call is its structuredContent, and its text.";
+Answers are a JSON array of {\"tool\": NAME, \"arguments\": {what a call must have, if anything}, \"structured\": \
+RESULT}; the first that fits a call is its structuredContent, and its text.";
 
 /// Serve the quickstart's tool server, or that of another catalog: MCP over streamable HTTP, or over stdio
 #[derive(Debug, Args)]

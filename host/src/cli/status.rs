@@ -27,8 +27,9 @@ Examples:
 
   The same numbers over time: point Prometheus at http://127.0.0.1:9464/metrics
 
-p50 and p99 are estimated from the buckets of the histogram, which end at 60 s.
-In JSON the tool is null for calls to anything that is not in the catalog.
+p50 and p99 are estimated from the buckets of the histogram, which end at 60 s. In JSON the tool is null for calls \
+to anything that is not in the catalog.
+
 Exit code: 0 if a gateway answered, 1 if not.";
 
 /// Show what a running gateway does: sessions, calls by tool and decision, latencies, refusals, and its record store

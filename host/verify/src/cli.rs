@@ -63,21 +63,23 @@ impl From<Status> for Exit {
 }
 
 const AFTER_HELP: &str = "\
-Exit code: 0 verified, 3 partially verified (nothing is wrong, but something could not be judged, as in dev mode),
-1 unverified (something is wrong), 2 an input could not be read or a gateway not reached, 64 wrong usage. connect as a
+Exit code: 0 verified, 3 partially verified (nothing is wrong, but something could not be judged, as in dev mode), 1 \
+unverified (something is wrong), 2 an input could not be read or a gateway not reached, 64 wrong usage. connect as a \
 bridge: 0 when its client is done; operator, auditor, provision: 0 when it is done.
 
 Examples:
   cmcp-verify claim.json --policy-hash sha256:... --catalog-hash sha256:...
       The two hashes are those that you approved; the gateway prints them when it starts.
   cmcp-verify claim.json --audit-bundle audit.json --record record.json --trusted-key 3f0c...
-      Also: are these the calls that the claim counts, does the TRACE record say the same, is it the key that you know?
+      Also: are these the calls that the claim counts, does the TRACE record say the same, is it
+      the key that you know?
   cmcp-verify store verify ./audit-store --head receipt.json
       Is everything that the gateway stored still there and unaltered, up to this receipt?
   cmcp-verify connect https://gateway.example:8443 --reference approved.json
-      Is what answers there the gateway that you approved? With --stdio or --listen MCP clients then talk to it, and to it alone.
+      Is what answers there the gateway that you approved? With --stdio or --listen MCP clients then
+      talk to it, and to it alone.
   cmcp-verify connect http://127.0.0.1:8443
-      In dev mode, for an MCP client's configuration: the command that it spawns to reach the gateway.
+      In dev mode, for an MCP client's configuration: the command that it spawns.
   cmcp-verify operator new-key --out operator.key
   cmcp-verify operator sign-policy ./policies --key operator.key
       For operators: the gateway then loads no bundle that this key has not signed.

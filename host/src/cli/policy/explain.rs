@@ -19,7 +19,8 @@ Examples:
   host policy explain policies/ --action read_resource --uri file:///etc/hosts --subject alice
   host policy explain policies/ --catalog catalog.json --request request.json
 
-A request file holds the object that a case has as \"request\" (policies/README.md); - is standard input. Flags go before its members.
+A request file holds the object that a case has as \"request\" (policies/README.md); - is standard input. Flags go \
+before its members.
 
 Exit code: 0 for any decision, 1 if the bundle or the request is not understood.";
 

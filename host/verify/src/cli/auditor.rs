@@ -10,14 +10,14 @@ use super::{CliError, Exit, keyfile};
 const LABEL: &str = "cmcp-auditor-key-v1:";
 
 const KEY_HELP: &str = "\
-The file holds the private key: keep it away from the machine that runs the gateway, and keep it as long as the records,
-which nobody can read without it. What is printed goes into the gateway's configuration:
+The file holds the private key: keep it away from the machine that runs the gateway, and keep it as long as the \
+records, which nobody can read without it. What is printed goes into the gateway's configuration:
 
   audit:
     auditor_key: ...
 
-The enclave then seals what it stores to this key, with a new key for each boot. Only the store of boots that started with
-it is sealed to it. Then, with FILE:
+The enclave then seals what it stores to this key, with a new key for each boot. Only the store of boots that \
+started with it is sealed to it. Then, with FILE:
   cmcp-verify store verify ./audit-store --key FILE
   cmcp-verify store export ./audit-store --session ID --key FILE";
 

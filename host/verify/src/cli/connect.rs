@@ -24,7 +24,8 @@ The file of approved values is yours: take the hashes from `host check` of a con
 and the image's digest from your own build. A gateway is not asked what to approve.
 
   {\"version\": 1, \"images\": [{\"type\": \"software\", \"artifact\": \"sha256:...\"}],
-   \"config_hashes\": [\"sha256:...\"], \"bundle_hashes\": [\"sha256:...\"], \"catalog_hashes\": [\"sha256:...\"]}
+   \"config_hashes\": [\"sha256:...\"], \"bundle_hashes\": [\"sha256:...\"],
+   \"catalog_hashes\": [\"sha256:...\"]}
 
 http:// URLs: a bridge on standard input and output to a gateway in dev mode on this machine. It proves nothing.
 
@@ -33,9 +34,12 @@ refused (the reason is printed), 2 not judged (no connection, an unreadable file
 
 Examples:
   cmcp-verify connect https://gateway.example:8443 --reference approved.json
-  cmcp-verify connect https://gateway.example:8443 --reference approved.json --token-file agent.token --listen 127.0.0.1:8080
-      Any MCP client on this machine then takes http://127.0.0.1:8080/mcp. Whoever can connect there has the token's rights.
-  {\"command\": \"cmcp-verify\", \"args\": [\"connect\", \"https://gateway.example:8443\", \"--reference\", \"approved.json\", \"--stdio\"]}
+  cmcp-verify connect https://gateway.example:8443 --reference approved.json \\
+      --token-file agent.token --listen 127.0.0.1:8080
+      Any MCP client on this machine then takes http://127.0.0.1:8080/mcp. Whoever can connect
+      there has the token's rights.
+  {\"command\": \"cmcp-verify\", \"args\": [\"connect\", \"https://gateway.example:8443\",
+      \"--reference\", \"approved.json\", \"--stdio\"]}
       In the configuration of an MCP client that spawns programs.";
 
 #[derive(Debug, clap::Args)]

@@ -13,15 +13,15 @@ use claim::operator::Controls;
 use super::{CliError, Exit, input};
 
 const KEY_HELP: &str = "\
-The file holds the private key: keep it away from the machine that runs the gateway. What is printed goes into the
+The file holds the private key: keep it away from the machine that runs the gateway. What is printed goes into the \
 gateway's configuration:
 
   operator:
     public_key: ...";
 
 const POLICY_HELP: &str = "\
-Writes `signature` into the bundle's manifest.json. A gateway whose configuration has operator.public_key loads no other
-bundles. Sign again after every change, with a higher `version` if a running gateway shall take it (SIGHUP).";
+Writes `signature` into the bundle's manifest.json. A gateway whose configuration has operator.public_key loads no \
+other bundles. Sign again after every change, with a higher `version` if a running gateway shall take it (SIGHUP).";
 
 const CONTROLS_HELP: &str = "\
 Writes `signature` into the file, which the configuration names as controls_path. All of it, for a start:

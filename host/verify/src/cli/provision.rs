@@ -28,10 +28,13 @@ leaves the enclave.
 Exit code: 0 done, 1 the gateway is refused (nothing was sent), 2 it refused or was not reached, 64 wrong usage.
 
 Examples:
-  cmcp-verify provision https://gateway.example:8443 --reference approved.json --token-file operator.token \\
-      --operator-key operator.key --secret crm-token=@crm.token --server https://crm.example/mcp --pin SHA256:...
-  cmcp-verify provision https://gateway.example:8443 --reference approved.json --token-file operator.token --csr gateway.csr
-  cmcp-verify provision https://gateway.example:8443 --reference approved.json --token-file operator.token --chain chain.pem";
+  cmcp-verify provision https://gateway.example:8443 --reference approved.json \\
+      --token-file operator.token --operator-key operator.key \\
+      --secret crm-token=@crm.token --server https://crm.example/mcp --pin SHA256:...
+  cmcp-verify provision https://gateway.example:8443 --reference approved.json \\
+      --token-file operator.token --csr gateway.csr
+  cmcp-verify provision https://gateway.example:8443 --reference approved.json \\
+      --token-file operator.token --chain chain.pem";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]

@@ -12,16 +12,18 @@ use super::{CliError, Exit, auditor};
 use crate::verdict::Status;
 
 const EXPORT_HELP: &str = "\
-Writes SESSION-BOOT-NUMBER.audit.json (the audit bundle), .claim-N.json (each claim) and .batches (the signed batches that
-prove the entries: the enclave's key, which would sign a bundle, is not in the store). Then:
-  cmcp-verify SESSION-...claim-1.json --audit-bundle SESSION-...audit.json --proof SESSION-...batches
-  cmcp-verify bundle SESSION-...audit.json --proof SESSION-...batches      (no claim was issued before a crash)
-A batch is signed as a whole, so .batches holds records of other sessions too. If records are sealed, --key FILE opens them,
-here and beside --proof; .batches stays sealed.
+Writes SESSION-BOOT-NUMBER.audit.json (the audit bundle), .claim-N.json (each claim) and .batches (the signed \
+batches that prove the entries: the enclave's key, which would sign a bundle, is not in the store). Then:
+  cmcp-verify SESSION-...claim-1.json --audit-bundle SESSION-...audit.json \\
+      --proof SESSION-...batches
+  cmcp-verify bundle SESSION-...audit.json --proof SESSION-...batches
+      (no claim was issued before a crash)
+A batch is signed as a whole, so .batches holds records of other sessions too. If records are sealed, --key FILE \
+opens them, here and beside --proof; .batches stays sealed.
 
-Exit code: 0 exported, and the store is whole; 1 the store is not whole (what comes before the fault is exported), or the
-session is not in it; 2 something could not be read or written; 3 nothing is wrong, but records are sealed to an auditor
-whose key was not given, and the session may be among them; 64 wrong usage.";
+Exit code: 0 exported, and the store is whole; 1 the store is not whole (what comes before the fault is exported), \
+or the session is not in it; 2 something could not be read or written; 3 nothing is wrong, but records are sealed to \
+an auditor whose key was not given, and the session may be among them; 64 wrong usage.";
 
 /// What to export.
 #[derive(Debug, clap::Args)]

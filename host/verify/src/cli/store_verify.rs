@@ -13,17 +13,18 @@ use crate::verdict::Status;
 use super::{CliError, Exit, auditor, input, table};
 
 const HEAD_HELP: &str = "\
-A head is BOOT_ID:BATCH:ENTRY_HASH, or a file with a gateway's answer or receipt. Each receipt that a call got back is
-one. Without a head, the end of the log is the word of who stores it: batches cut off there leave no trace.
+A head is BOOT_ID:BATCH:ENTRY_HASH, or a file with a gateway's answer or receipt. Each receipt that a call got back \
+is one. Without a head, the end of the log is the word of who stores it: batches cut off there leave no trace.
 
-Records may be sealed (audit.auditor_key in the gateway's configuration). That nothing is missing, altered or out of order
-shows without a key: what is signed is what is stored. What the records say, and whether a head's entry is in its batch,
-shows with --key FILE, the auditor's.
+Records may be sealed (audit.auditor_key in the gateway's configuration). That nothing is missing, altered or out of \
+order shows without a key: what is signed is what is stored. What the records say, and whether a head's entry is in \
+its batch, shows with --key FILE, the auditor's.
 
-Exit code: 0 the store is whole up to its end, and no older than any head; 1 it is not; 2 it could not be read; 3 the same
-as 0, but records are sealed to an auditor whose key was not given, so nobody looked into them; 64 wrong usage. A torn tail and calls with unknown outcome are reported and do not change the exit code: a crash leaves them.
-Whether a boot's key is that of a genuine gateway is another question: --trusted-key takes those that you know, from a
-claim that you verified.";
+Exit code: 0 the store is whole up to its end, and no older than any head; 1 it is not; 2 it could not be read; 3 \
+the same as 0, but records are sealed to an auditor whose key was not given, so nobody looked into them; 64 wrong \
+usage. A torn tail and calls with unknown outcome are reported and do not change the exit code: a crash leaves them. \
+Whether a boot's key is that of a genuine gateway is another question: --trusted-key takes those that you know, from \
+a claim that you verified.";
 
 /// What to check.
 #[derive(Debug, clap::Args)]
