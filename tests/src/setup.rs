@@ -13,6 +13,12 @@ use crate::bin;
 const DEFINITION_HASH: &str = "sha256:b42ecf14612f23456b5b0794864a00288d4038ac444cedb87fc214cefee89e35";
 /// The quickstart's one tool, which its policy names.
 pub const CONTACTS: &str = "salesforce.contacts";
+/// A schema for policies about callers.
+pub const WHO_CALLS_WHAT: &str = r"namespace cMCP {
+  entity Principal = { subject: String, issuer: String, groups: Set<String> };
+  entity Resource = { tool_name: String };
+  action call_tool appliesTo { principal: [Principal], resource: [Resource], context: { session_max_sensitivity: String } };
+}";
 
 /// Names that share the quickstart's definition: tool servers list them all.
 static NAMES: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256,
-    PublicKeyData, SanType, SignatureAlgorithm,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SignatureAlgorithm,
 };
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
@@ -159,6 +159,8 @@ impl Default for Ca {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
+        // Each has a name of its own: one is not taken for another.
+        params.distinguished_name.push(DnType::CommonName, base64(&key.subject_public_key_info()));
         let root = params.self_signed(&key).expect("a root").der().clone();
         Self { issuer: Issuer::new(params, key), root }
     }
@@ -181,9 +183,12 @@ impl Ca {
         let leaf = params(names, change).signed_by(&key, &self.issuer).expect("a certificate");
         (key, leaf.der().clone())
     }
-}
 
-impl Ca {
+    /// Its certificate in PEM.
+    pub fn pem(&self) -> String {
+        pem(&self.root)
+    }
+
     /// An agent's key, and a certificate with these URIs that ends at this time.
     pub fn workload(&self, uris: &[&str], until: SystemTime) -> Shows {
         let (key, certificate) = self.issue(&[], |params| {
@@ -195,7 +200,8 @@ impl Ca {
     }
 }
 
-fn params(names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> CertificateParams {
+/// A certificate for these names, after a change.
+pub(crate) fn params(names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> CertificateParams {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let mut params = CertificateParams::new(names).expect("names");
     change(&mut params);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use claim::Digest;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PublicKeyData, date_time_ymd};
+use rcgen::{CertificateParams, KeyPair, PublicKeyData, date_time_ymd};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, crypto, version};
@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use crate::tls::{base64, pem};
+use crate::tls::{Ca, base64, params, pem};
 
 /// A certificate chain and its key.
 #[derive(Clone, Debug)]
@@ -33,8 +33,14 @@ impl Identity {
 
     /// A certificate with this key, valid from 2020 to the end of a year.
     pub fn renewed(key: &KeyPair, names: &[&str], until: i32) -> Self {
-        let certificate = params(names, until).self_signed(key).expect("a certificate");
-        Self::of(vec![certificate.der().clone()], key)
+        let params = params(names, |params| valid_until(params, until));
+        Self::of(vec![params.self_signed(key).expect("a certificate").der().clone()], key)
+    }
+
+    /// A certificate of this CA for these names, valid from 2020 to the end of a year.
+    pub fn issued(ca: &Ca, names: &[&str], until: i32) -> Self {
+        let (key, leaf) = ca.issue(names, |params| valid_until(params, until));
+        Self::of(vec![leaf], &key)
     }
 
     fn of(chain: Vec<CertificateDer<'static>>, key: &KeyPair) -> Self {
@@ -101,48 +107,10 @@ impl rustls::server::ResolvesServerCert for Shown {
     }
 }
 
-/// A CA.
-pub struct Authority {
-    certificate: CertificateDer<'static>,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    /// A new one.
-    pub fn new() -> Self {
-        let key = KeyPair::generate().expect("a key");
-        let mut params = params(&[], 2099);
-        params.distinguished_name.push(DnType::CommonName, fingerprint(&key.subject_public_key_info()));
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let certificate = params.self_signed(&key).expect("a certificate").der().clone();
-        Self { certificate, issuer: Issuer::new(params, key) }
-    }
-
-    /// Issues a certificate for these names, valid from 2020 to the end of a year.
-    pub fn issue(&self, names: &[&str], until: i32) -> Identity {
-        let key = KeyPair::generate().expect("a key");
-        let leaf = params(names, until).signed_by(&key, &self.issuer).expect("a certificate");
-        Identity::of(vec![leaf.der().clone()], &key)
-    }
-
-    /// Its certificate in PEM.
-    pub fn pem(&self) -> String {
-        pem(&self.certificate)
-    }
-}
-
-impl Default for Authority {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-fn params(names: &[&str], until: i32) -> CertificateParams {
-    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    let mut params = CertificateParams::new(names).expect("names");
+/// Valid from 2020 to the end of a year.
+fn valid_until(params: &mut CertificateParams, until: i32) {
     params.not_before = date_time_ymd(2020, 1, 1);
     params.not_after = date_time_ymd(until, 12, 31);
-    params
 }
 
 fn fingerprint(bytes: &[u8]) -> String {
@@ -175,8 +143,8 @@ impl TlsFront {
     }
 
     /// The same to clients alone that have a certificate of this CA.
-    pub fn start_asking(tool: SocketAddr, identity: &Identity, clients: &Authority) -> Self {
-        Self::serving(tool, identity.config(Some(&clients.certificate)))
+    pub fn start_asking(tool: SocketAddr, identity: &Identity, clients: &Ca) -> Self {
+        Self::serving(tool, identity.config(Some(&clients.root)))
     }
 
     fn serving(tool: SocketAddr, config: ServerConfig) -> Self {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tests::agent::{LegacyAgent, Modern};
 use tests::gateway::{Gateway, Named};
-use tests::setup::{CONTACTS, Setup, call_params, rpc, token};
+use tests::setup::{CONTACTS, Setup, WHO_CALLS_WHAT, call_params, rpc, token};
 use tests::upstream::Upstream;
 use tests::wait_for;
 
@@ -299,11 +299,6 @@ fn one_identity_cannot_fill_the_table() {
 
 #[test]
 fn policies_decide_by_subject_issuer_and_group() {
-    const SCHEMA: &str = r"namespace cMCP {
-      entity Principal = { subject: String, issuer: String, groups: Set<String> };
-      entity Resource = { tool_name: String };
-      action call_tool appliesTo { principal: [Principal], resource: [Resource], context: { session_max_sensitivity: String } };
-    }";
     let tool = Upstream::plain();
     let setup = ["by.id", "by.group", "by.issuer"]
         .iter()
@@ -311,7 +306,7 @@ fn policies_decide_by_subject_issuer_and_group() {
             setup.tool(name, &tool.url(), "public", "public")
         })
         .agents(&["spiffe://bank/a@tellers", "b@auditors"])
-        .policy("schema.cedarschema", SCHEMA)
+        .policy("schema.cedarschema", WHO_CALLS_WHAT)
         .policy(
             "demo.cedar",
             r#"permit (principal == cMCP::Principal::"spiffe://bank/a", action, resource == cMCP::Resource::"by.id");

@@ -10,8 +10,9 @@ use tests::gateway::Gateway;
 use tests::http::Message;
 use tests::setup::{CONTACTS, Setup, call_params, rpc};
 use tests::store::{assert_verifies, cmcp_verify};
+use tests::tls::Ca;
 use tests::upstream::Upstream;
-use tests::upstream_tls::{Authority, Identity, TlsFront};
+use tests::upstream_tls::{Identity, TlsFront};
 use tests::wait_for;
 
 use crate::booked;
@@ -220,18 +221,18 @@ fn a_restart_forgets_and_an_old_order_is_worth_nothing() {
 
 #[test]
 fn a_client_certificate_is_shown_in_the_handshake() {
-    let (tool, identity, clients) = (Upstream::plain(), Identity::own(&["127.0.0.1"]), Authority::new());
+    let (tool, identity, clients) = (Upstream::plain(), Identity::own(&["127.0.0.1"]), Ca::default());
     let front = TlsFront::start_asking(tool.address, &identity, &clients);
     let setup = setup(&front.url(), &identity.key_pin(), &json!({"name": NAME, "use": "client-certificate"}));
     let case = Case { pin: identity.key_pin(), tool, front, setup };
     let gateway = Gateway::start_tls(&case.setup);
     missing(&gateway, "before");
-    provision(&gateway, &case, Authority::new().issue(&["gateway.example"], 2099).pem_with_key().as_bytes());
+    provision(&gateway, &case, Identity::issued(&Ca::default(), &["gateway.example"], 2099).pem_with_key().as_bytes());
     let refused = gateway.call("stranger", CONTACTS);
     assert_eq!(refused.status(), 502, "{}", refused.text());
     assert_eq!(case.tool.calls().len(), 0);
 
-    let known = clients.issue(&["gateway.example"], 2099).pem_with_key();
+    let known = Identity::issued(&clients, &["gateway.example"], 2099).pem_with_key();
     provision(&gateway, &case, known.as_bytes());
     let answer = gateway.call("known", CONTACTS);
     assert_eq!(answer.status(), 200, "{}", answer.text());

@@ -8,7 +8,7 @@ use tests::agent::{LegacyAgent, Modern};
 use tests::gateway::Gateway;
 use tests::http::Message;
 use tests::issuer::{ISSUER, now, token};
-use tests::setup::{CONTACTS, Setup, call_params, rpc};
+use tests::setup::{CONTACTS, Setup, WHO_CALLS_WHAT, call_params, rpc};
 use tests::upstream::Upstream;
 use tests::wait_for;
 
@@ -165,14 +165,11 @@ fn a_session_outlives_its_tokens_and_no_token_its_time() {
 
 #[test]
 fn groups_are_those_of_the_token_that_is_sent() {
-    const SCHEMA: &str = r"namespace cMCP {
-      entity Principal = { subject: String, issuer: String, groups: Set<String> };
-      entity Resource = { tool_name: String };
-      action call_tool appliesTo { principal: [Principal], resource: [Resource], context: { session_max_sensitivity: String } };
-    }";
     let tool = Upstream::plain();
-    let setup =
-        setup(&tool).tool("notes", &tool.url(), "public", "public").policy("schema.cedarschema", SCHEMA).policy(
+    let setup = setup(&tool)
+        .tool("notes", &tool.url(), "public", "public")
+        .policy("schema.cedarschema", WHO_CALLS_WHAT)
+        .policy(
             "demo.cedar",
             r#"permit (principal == cMCP::Principal::"auth0|a", action, resource == cMCP::Resource::"notes")
                when { principal.groups.contains("editors") && principal.issuer == "https://login.tests.example" };"#,

@@ -7,8 +7,9 @@ use serde_json::json;
 use tests::gateway::Gateway;
 use tests::mcp_server::{McpServer, Speaks};
 use tests::setup::{CONTACTS, Setup};
+use tests::tls::Ca;
 use tests::upstream::{Reply, Upstream};
-use tests::upstream_tls::{Authority, Ending, Identity, TlsFront};
+use tests::upstream_tls::{Ending, Identity, TlsFront};
 use tests::wait_for;
 
 use crate::{Booked, booked, books};
@@ -107,18 +108,26 @@ fn the_documented_command_computes_the_pin() {
 
 #[test]
 fn without_a_pin_a_ca_of_the_configuration_vouches() {
-    let (tool, ca) = (tool(), Authority::new());
-    let front = TlsFront::start(tool.address, &ca.issue(NAME, 2099));
+    let (tool, ca) = (tool(), Ca::default());
+    let front = TlsFront::start(tool.address, &Identity::issued(&ca, NAME, 2099));
     // The quickstart's fingerprint is the placeholder.
-    let setup = Setup::quickstart(&front.url()).with("/upstream/ca_roots", json!(Authority::new().pem() + &ca.pem()));
+    let setup = Setup::quickstart(&front.url()).with("/upstream/ca_roots", json!(Ca::default().pem() + &ca.pem()));
     let gateway = Gateway::start(&setup);
     assert_eq!(gateway.call("vouched-for", CONTACTS).status(), 200);
     assert_eq!(books(&gateway, "vouched-for")[0].entry["evidence_class"], "hash-only");
     crate::resets::verifies_for(&gateway, "vouched-for");
     for (session, identity, expected) in [
-        ("wrong-name", ca.issue(&["tools.example"], 2099), "tool server's certificate is not for 127.0.0.1"),
-        ("expired", ca.issue(NAME, 2021), "tool server's certificate was valid until 2021-12-31T00:00:00Z"),
-        ("another-ca", Authority::new().issue(NAME, 2099), "tool server's certificate is not vouched for"),
+        (
+            "wrong-name",
+            Identity::issued(&ca, &["tools.example"], 2099),
+            "tool server's certificate is not for 127.0.0.1",
+        ),
+        (
+            "expired",
+            Identity::issued(&ca, NAME, 2021),
+            "tool server's certificate was valid until 2021-12-31T00:00:00Z",
+        ),
+        ("another-ca", Identity::issued(&Ca::default(), NAME, 2099), "tool server's certificate is not vouched for"),
         ("self-signed", Identity::own(NAME), "tool server's certificate is not vouched for"),
     ] {
         front.show(&identity);
