@@ -49,7 +49,12 @@ pub(super) fn same(one: &Digest, other: &Digest) -> Choice {
 
 /// SHA-256 of a token that is nothing but a secret.
 pub(super) fn hash(token: &str) -> Result<Digest, Denied> {
-    if SECRET_BYTES.contains(&token.len()) { Ok(Digest::of(token)) } else { Err(Denied::BadToken) }
+    if is_secret(token) { Ok(Digest::of(token)) } else { Err(Denied::BadToken) }
+}
+
+/// Whether a token is long enough to be nothing but a secret.
+pub(super) fn is_secret(token: &str) -> bool {
+    SECRET_BYTES.contains(&token.len())
 }
 
 /// The one bearer token among the header fields (RFC 6750 section 2.1). One in the query is not looked at.

@@ -33,9 +33,13 @@ impl Issuer {
         Ok(Self { rules: Rules::of(jwt)?, name: jwt.issuer.clone(), checked: RefCell::default() })
     }
 
-    /// Who has this token, at this time.
-    pub(super) fn holder(&self, token: &str, now: Timestamp, registry: &Registry) -> Result<Rc<Credential>, Denied> {
-        let hash = Digest::of(token);
+    /// Who has the token of this hash, at this time.
+    pub(super) fn holder(
+        &self,
+        (token, hash): (&str, Digest),
+        now: Timestamp,
+        registry: &Registry,
+    ) -> Result<Rc<Credential>, Denied> {
         let counts = |credential: &&Rc<Credential>| credential.left(now).is_some();
         if let Some(credential) = self.checked.borrow().get(&hash).filter(counts) {
             return Ok(credential.clone());
