@@ -148,6 +148,7 @@ pub fn boot(
 ) -> Result<(Rc<Gateway>, BootReport), BootRefusal> {
     let loaded = load(bundle)?;
     let now = wall_time(bundle, &loaded);
+    let clock = Clock::starting_at(now);
     let (evidence, dev) = attest(bundle, now)?;
     trust::admit(&loaded.config, &loaded.catalog, Some(&dev))?;
     loaded.config.audit.require_auditor(Some(&dev))?;
@@ -177,7 +178,7 @@ pub fn boot(
         public_key: key.public().x(),
         evidence: evidence.over(&key, &claim::binding::binding(&key.public().thumbprint(), &x)),
     };
-    let inbound = inbound(tls_keys, &shown, &key, (&loaded.config, now), dev)?;
+    let inbound = inbound(tls_keys, &shown, &key, (&loaded.config, clock.clone()), dev)?;
     let Loaded { config, config_hash, catalog, in_force, authority, policy, controls, roots } = loaded;
     events.expect_tools(catalog.tools().len());
     let audit = Rc::new(Audit::new(
@@ -187,7 +188,7 @@ pub fn boot(
         callback.clone(),
         Duration::from_millis(config.limits.store_timeout_ms),
         events.clone(),
-        Clock::starting_at(now),
+        clock.clone(),
     ));
     audit.push(RecordKind::Boot, 0, &record.bytes().map_err(internal)?);
     let previous = bundle.store_head.map_or([0; 32], |head| head.hash);
@@ -205,8 +206,7 @@ pub fn boot(
         inbound,
         callback: callback.clone(),
     };
-    let access = Access::new(&config, &dev, Clock::starting_at(now))?;
-    let clock = Clock::starting_at(now);
+    let access = Access::new(&config, &dev, clock.clone())?;
     let secrets = Secrets::of(&catalog);
     let gateway = Gateway {
         sessions: RefCell::new(Sessions::new(&config)),
@@ -283,14 +283,14 @@ fn inbound(
     keys: Option<tls::Keys>,
     shown: &BootEvidence,
     key: &Key,
-    (config, now): (&Config, Timestamp),
+    (config, clock): (&Config, Clock),
     dev: DevMode,
 ) -> Result<Inbound, BootRefusal> {
     let Some(keys) = keys else { return Ok(Inbound::Plain(dev)) };
     let extension = shown.extension().map_err(|error| no_tls(&error.to_string()))?;
     let clients =
         config.auth.mtls.as_ref().map(|mtls| tls::issuers("auth.mtls.client_ca", &mtls.client_ca)).transpose()?;
-    let server = keys.serve(&key.public(), extension, clients, Clock::starting_at(now));
+    let server = keys.serve(&key.public(), extension, clients, clock);
     let server = server.map_err(|error| no_tls(&error.to_string()))?;
     Ok(Inbound::Tls(server.into()))
 }

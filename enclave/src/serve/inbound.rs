@@ -5,7 +5,6 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -53,7 +52,7 @@ async fn http(gateway: Rc<Gateway>, stream: BoxStream, connection: Connection) {
     let mut server = http1::Builder::new();
     server
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_millis(limits.request_timeout_ms))
+        .header_read_timeout(limits.request_timeout())
         .max_headers(limits.max_headers)
         .max_buf_size(limits::MAX_HEAD_BYTES)
         .half_close(false);

@@ -8,11 +8,12 @@ use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use serde::Deserialize;
 
+use super::orders;
 use super::private::{Answer, Refused};
 use crate::controls::KillRefusal;
 use crate::error::Code;
 use crate::gateway::Gateway;
-use crate::http::{self, Body, BodyError};
+use crate::http::{self, Body};
 use crate::identity::{ANONYMOUS, Identity};
 use crate::limits;
 
@@ -87,13 +88,7 @@ async fn unblock(gateway: &Gateway, identity: &Identity, order: &Order) -> Answe
 }
 
 async fn read(gateway: &Gateway, request: Request<Incoming>) -> Result<Order, Refused> {
-    let patience = gateway.config.limits.request_timeout();
-    let body = match http::collect(request.into_body(), limits::MAX_ORDER_BYTES, patience).await {
-        Ok(body) => body,
-        Err(BodyError::TooLarge) => return Err(invalid(format!("at most {} bytes", limits::MAX_ORDER_BYTES))),
-        Err(BodyError::Broken(_)) => return Err(Code::ParseError.into()),
-        Err(BodyError::Late) => return Err(Code::SlowRequest.into()),
-    };
+    let body = orders::body(gateway, request, limits::MAX_ORDER_BYTES, Code::InvalidParams).await?;
     let tree = if body.is_empty() { Ok(Json::from([])) } else { claim::json::parse(&body) };
     let tree = tree.map_err(|error| Refused::saying(Code::ParseError, error.to_string()))?;
     // The words go into the audit chain.

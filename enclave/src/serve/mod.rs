@@ -2,6 +2,7 @@
 
 mod inbound;
 mod kill_switch;
+mod orders;
 mod private;
 mod public_name;
 mod routes;

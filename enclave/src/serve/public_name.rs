@@ -4,10 +4,11 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Request, StatusCode};
 
+use super::orders;
 use super::private::{Answer, Refused};
 use crate::error::Code;
 use crate::gateway::Gateway;
-use crate::http::{self, BodyError};
+use crate::http;
 use crate::limits;
 use crate::tls::{ChainError, Server};
 
@@ -35,15 +36,7 @@ pub(super) async fn serve(gateway: &Gateway, step: Step, request: Request<Incomi
 }
 
 async fn chain(gateway: &Gateway, server: &Server, request: Request<Incoming>) -> Answer {
-    let patience = gateway.config.limits.request_timeout();
-    let pem = match http::collect(request.into_body(), limits::MAX_CHAIN_BYTES, patience).await {
-        Ok(pem) => pem,
-        Err(BodyError::TooLarge) => {
-            return Err(Refused::saying(Code::TlsChainRefused, format!("at most {} bytes", limits::MAX_CHAIN_BYTES)));
-        }
-        Err(BodyError::Broken(_)) => return Err(Code::ParseError.into()),
-        Err(BodyError::Late) => return Err(Code::SlowRequest.into()),
-    };
+    let pem = orders::body(gateway, request, limits::MAX_CHAIN_BYTES, Code::TlsChainRefused).await?;
     server.install(&pem, gateway.clock.now())?;
     Ok(http::json(StatusCode::OK, r#"{"served":true}"#))
 }

@@ -9,10 +9,10 @@ use hyper::header::{ALLOW, HeaderMap, HeaderValue, ORIGIN};
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::inbound::Connection;
-use super::kill_switch::{self, Turn};
+use super::kill_switch::Turn;
+use super::orders::{self, Order};
 use super::private::{self, Answer, Asking, Refused};
-use super::public_name::{self, Step};
-use super::secrets;
+use super::public_name::Step;
 use crate::claims;
 use crate::error::Code;
 use crate::gateway::Gateway;
@@ -84,17 +84,9 @@ pub(super) async fn serve(
         Route::Health => Ok(http::json(StatusCode::OK, r#"{"status":"ok"}"#)),
         Route::Ready => ready(&gateway),
         Route::Attestation => attestation(&gateway, &query),
-        Route::PublicName(step) => match gateway.access.operator(shown) {
-            Ok(()) => Box::pin(public_name::serve(&gateway, step, request)).await,
-            Err(denied) => return turn_away(&gateway, denied),
-        },
         Route::Resource => resource(&gateway),
-        Route::KillSwitch(turn) => match gateway.access.operator(shown) {
-            Ok(()) => Box::pin(kill_switch::turn(&gateway, turn, request)).await,
-            Err(denied) => return turn_away(&gateway, denied),
-        },
-        Route::Secret(name) => match gateway.access.operator(shown) {
-            Ok(()) => Box::pin(secrets::provision(&gateway, name, request)).await,
+        Route::Order(order) => match gateway.access.operator(shown) {
+            Ok(()) => Box::pin(orders::serve(&gateway, order, request)).await,
             Err(denied) => return turn_away(&gateway, denied),
         },
         Route::Private(route) => match gateway.access.caller(shown) {
@@ -110,9 +102,7 @@ enum Route<'a> {
     Ready,
     Attestation,
     Resource,
-    KillSwitch(Turn),
-    PublicName(Step),
-    Secret(&'a str),
+    Order(Order<'a>),
     Private(private::Route<'a>),
 }
 
@@ -125,11 +115,11 @@ fn route(path: &str) -> Option<(Method, Route<'_>)> {
         [".well-known", "oauth-protected-resource"] | [".well-known", "oauth-protected-resource", "mcp"] => {
             (Method::GET, Route::Resource)
         }
-        ["kill-switch", "trip"] => (Method::POST, Route::KillSwitch(Turn::Trip)),
-        ["kill-switch", "unblock"] => (Method::POST, Route::KillSwitch(Turn::Unblock)),
-        ["tls", "csr"] => (Method::GET, Route::PublicName(Step::Request)),
-        ["secrets", name] => (Method::PUT, Route::Secret(name)),
-        ["tls", "chain"] => (Method::PUT, Route::PublicName(Step::Chain)),
+        ["kill-switch", "trip"] => (Method::POST, Route::Order(Order::KillSwitch(Turn::Trip))),
+        ["kill-switch", "unblock"] => (Method::POST, Route::Order(Order::KillSwitch(Turn::Unblock))),
+        ["tls", "csr"] => (Method::GET, Route::Order(Order::PublicName(Step::Request))),
+        ["secrets", name] => (Method::PUT, Route::Order(Order::Secret(name))),
+        ["tls", "chain"] => (Method::PUT, Route::Order(Order::PublicName(Step::Chain))),
         private => {
             let (method, private) = private::route(private)?;
             (method, Route::Private(private))

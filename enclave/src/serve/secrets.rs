@@ -6,10 +6,11 @@ use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
 use zeroize::Zeroize;
 
+use super::orders;
 use super::private::{Answer, Refused};
 use crate::error::Code;
 use crate::gateway::Gateway;
-use crate::http::{self, BodyError};
+use crate::http;
 use crate::limits;
 use crate::secrets::{Order, Refusal};
 
@@ -34,16 +35,7 @@ pub(super) async fn provision(gateway: &Gateway, name: &str, request: Request<In
 }
 
 async fn read(gateway: &Gateway, request: Request<Incoming>) -> Result<Order, Refused> {
-    let patience = gateway.config.limits.request_timeout();
-    let body = match http::collect(request.into_body(), limits::MAX_SECRET_ORDER_BYTES, patience).await {
-        Ok(body) => body,
-        Err(BodyError::TooLarge) => {
-            let text = format!("at most {} bytes", limits::MAX_SECRET_ORDER_BYTES);
-            return Err(Refused::saying(Code::SecretRefused, text));
-        }
-        Err(BodyError::Broken(_)) => return Err(Code::ParseError.into()),
-        Err(BodyError::Late) => return Err(Code::SlowRequest.into()),
-    };
+    let body = orders::body(gateway, request, limits::MAX_SECRET_ORDER_BYTES, Code::SecretRefused).await?;
     let order = Order::parse(&body).map_err(|error| Refused::saying(Code::SecretRefused, error.to_string()));
     if let Ok(mut body) = body.try_into_mut() {
         body.as_mut().zeroize();
