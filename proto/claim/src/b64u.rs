@@ -1,6 +1,7 @@
 //! base64url without padding, one canonical spelling per value (RFC 4648, sections 3.5 and 5).
 
 use base64ct::{Base64UrlUnpadded, Encoding};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The text of `bytes`.
 pub fn encode(bytes: &[u8]) -> String {
@@ -17,4 +18,21 @@ pub fn decode(text: &str) -> Option<Vec<u8>> {
 /// Exactly `N` bytes, if `text` is their canonical spelling.
 pub fn decode_array<const N: usize>(text: &str) -> Option<[u8; N]> {
     decode(text)?.try_into().ok()
+}
+
+/// Bytes that are their text in JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Octets(pub Vec<u8>);
+
+impl Serialize for Octets {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Octets {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        decode(&text).map(Self).ok_or_else(|| de::Error::custom("not base64url without padding"))
+    }
 }

@@ -4,6 +4,8 @@
 //! The certificate has one extension `id-pe-cmw` (RFC 9999), which holds a CMW record in JSON: the media type, the document
 //! in base64url, and that it is evidence. [`BootEvidence::extension`] writes it; reading is for verifiers.
 
+mod hardware;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -12,6 +14,10 @@ use crate::binding::{BootBinding, nonce_text};
 use crate::digest::Digest;
 use crate::json::{Json, JsonError, to_json};
 use crate::key::{Key, PublicKey, SignatureError, read_signature};
+
+pub use self::hardware::{
+    AzureEvidence, PCRS, Pcrs, Settings, SignedAttest, SnpEvidence, TdxEvidence, TpmEvidence, TpmQuote,
+};
 
 /// id-pe-cmw, the X.509 extension of RFC 9999: 1.3.6.1.5.5.7.1.35.
 pub const CMW_EXTENSION: &[u64] = &[1, 3, 6, 1, 5, 5, 7, 1, 35];
@@ -32,6 +38,14 @@ const UTF8_STRING: u8 = 0x0c;
 pub enum Evidence {
     /// No hardware.
     Software(SoftwareEvidence),
+    /// A confidential VM of Azure.
+    Azure(AzureEvidence),
+    /// A TPM 2.0.
+    Tpm(TpmEvidence),
+    /// AMD SEV-SNP.
+    SevSnp(SnpEvidence),
+    /// Intel TDX.
+    Tdx(TdxEvidence),
 }
 
 /// What a process says of itself: that its key is in use and which file it claims to run. Nothing but the process vouches

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod attachment;
 pub mod b64u;
 pub mod binding;
 pub mod bootlog;

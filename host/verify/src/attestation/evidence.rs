@@ -44,13 +44,14 @@ pub(super) fn holds(
             })?;
             Ok("software".to_owned())
         }
+        _ => Err(not_judged()),
     }
 }
 
 /// Whether that type is enough.
 pub(super) fn accept(evidence: &Evidence, dev: bool, options: Options, report: &mut Report) {
-    let Evidence::Software(_) = evidence;
-    if options.accept_software {
+    let software = matches!(evidence, Evidence::Software(_));
+    if software && options.accept_software {
         report.open("hardware", "software evidence: nothing but the process itself vouches for it");
         return;
     }
@@ -61,8 +62,13 @@ pub(super) fn accept(evidence: &Evidence, dev: bool, options: Options, report: &
 }
 
 /// What the evidence says is running.
-pub(super) fn image(evidence: &Evidence) -> Image {
+pub(super) fn image(evidence: &Evidence) -> Option<Image> {
     match evidence {
-        Evidence::Software(software) => Image::Software { artifact: software.artifact },
+        Evidence::Software(software) => Some(Image::Software { artifact: software.artifact }),
+        _ => None,
     }
+}
+
+fn not_judged() -> Finding {
+    Finding::new(Reason::EvidenceTypeUnknown, TYPES.join(" or "), "evidence of hardware")
 }

@@ -224,12 +224,14 @@ fn same_nonce(answer: &Answer, nonce: &[u8]) -> Result<String, Finding> {
 
 fn approve(references: &References, document: &BootEvidence, answer: &Answer, report: &mut Report) {
     let images = [&document.evidence, &answer.boot_evidence, &answer.challenge_evidence].map(evidence::image);
-    let strange = images.iter().find(|image| !references.images.contains(image));
+    let named = |image: &Option<Image>| image.as_ref().map_or_else(|| "none".to_owned(), Image::to_string);
+    let approved = |image: &Option<Image>| image.as_ref().is_some_and(|image| references.images.contains(image));
+    let strange = images.iter().find(|image| !approved(image));
     report.rule(
         "image",
         match strange {
-            None => Ok(evidence::image(&answer.challenge_evidence).to_string()),
-            Some(image) => Err(Finding::new(Reason::ImageNotApproved, one_of(&references.images), image.to_string())),
+            None => Ok(named(&images[2])),
+            Some(image) => Err(Finding::new(Reason::ImageNotApproved, one_of(&references.images), named(image))),
         },
     );
     let boot = &document.boot;
