@@ -6,6 +6,8 @@ mod audit;
 pub mod cli;
 #[cfg(feature = "connect")]
 pub mod connect;
+pub mod evidence;
+pub mod references;
 mod shape;
 mod shapes;
 mod store;

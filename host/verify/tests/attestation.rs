@@ -14,7 +14,8 @@ use claim::key::Key;
 use claim::{Digest, b64u};
 use fixture::{boot_id, bundle_hash, catalog_hash, config_hash, key};
 use rcgen::{CertificateParams, CustomExtension, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
-use verify::attestation::{Options, Reason, References, Shown, Verdict, tls_key, verify_attestation};
+use verify::attestation::{Options, Reason, Shown, Verdict, tls_key, verify_attestation};
+use verify::references::References;
 use verify::{Outcome, Status};
 
 const NONCE: [u8; 32] = [0x42; 32];

@@ -3,7 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use verify::attestation::{Options as Accepted, References, Shown, tls_key, verify_attestation};
+use verify::attestation::{Options as Accepted, Shown, tls_key, verify_attestation};
+use verify::references::References;
 use verify::{
     Approval, Approved, BundleOptions, Options, Outcome, RecordOptions, Status, Timestamp, verify_audit_bundle,
     verify_trace_claim, verify_trust_record,

@@ -9,7 +9,8 @@ use claim::json::{Json, from_json};
 use claim::key::PublicKey;
 
 use super::report::{Finding, Report};
-use super::{Image, Options, Reason};
+use super::{Options, Reason};
+use crate::references::Image;
 
 /// The types that this build can judge, as evidence spells them.
 const TYPES: &[&str] = &["software"];

@@ -8,7 +8,6 @@
 
 mod certificate;
 mod evidence;
-mod references;
 mod report;
 
 use claim::Digest;
@@ -19,8 +18,8 @@ use claim::json::from_json;
 use claim::key::PublicKey;
 
 pub use self::certificate::tls_key;
-pub use self::references::{Image, References, ReferencesError};
 use self::report::{Finding, Report};
+use crate::references::{Image, References};
 use crate::verdict::{Check, Outcome, Status, reasons};
 
 reasons! {

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::{CliError, claim, input, table};
-use crate::attestation::{Options, Reason, References, Verdict};
+use crate::attestation::{Options, Reason, Verdict};
 use crate::connect::{Attested, Identity, Token, attest};
+use crate::references::References;
 use crate::verdict::Outcome;
 
 /// What a gateway is held against.

@@ -13,7 +13,8 @@ use super::Identity;
 use super::gateway::{CONNECT_TIMEOUT, UrlError};
 use super::peer::{Peer, Refusal};
 use super::transport::Handshake;
-use crate::attestation::{Options, Reason, References, Shown, Verdict, verify_attestation};
+use crate::attestation::{Options, Reason, Shown, Verdict, verify_attestation};
+use crate::references::References;
 
 /// For the answer of `GET /attestation`, and to an operator's request.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
