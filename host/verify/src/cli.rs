@@ -1,5 +1,6 @@
 //! The command line: reads files and the clock, prints verdicts. Everything it decides is decided by the library.
 
+mod answers;
 #[cfg(feature = "connect")]
 mod attest;
 mod auditor;
@@ -7,6 +8,7 @@ mod bundle;
 mod claim;
 #[cfg(feature = "connect")]
 mod connect;
+mod evidence;
 mod input;
 mod keyfile;
 mod operator;
@@ -109,6 +111,8 @@ enum Command {
     /// Verify a gateway before it is told anything, and let MCP clients talk to it
     #[cfg(feature = "connect")]
     Connect(connect::Args),
+    /// Judge evidence of a gateway: is it genuine, is it current, is it of what you approved?
+    Evidence(evidence::Args),
     /// Make an operator's key, and sign policy bundles and controls with it
     #[command(subcommand)]
     Operator(operator::Command),
@@ -140,6 +144,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &
         (Some(Command::Bundle(args)), _) => bundle::run(&args, out),
         #[cfg(feature = "connect")]
         (Some(Command::Connect(args)), _) => connect::run(&args, out, err),
+        (Some(Command::Evidence(args)), _) => evidence::run(&args, out),
         (Some(Command::Operator(command)), _) => operator::run(&command, out),
         #[cfg(feature = "connect")]
         (Some(Command::Provision(args)), _) => provision::run(&args, out),

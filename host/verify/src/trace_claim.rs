@@ -10,6 +10,7 @@ use claim::key::{PublicKey, SignatureError};
 use claim::profile::Profile;
 use claim::time::Timestamp;
 
+use crate::references::References;
 use crate::shape::{self, Fault, Misfit};
 use crate::shapes::{CLAIM_V01, CLAIM_V02};
 use crate::verdict::{ClaimReason, Finding, Judge, Verdict};
@@ -43,11 +44,11 @@ pub enum Approval {
     NotGiven,
 }
 
-/// What hardware evidence would be compared with.
+/// What hardware evidence is compared with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReferenceValues {
-    /// The document's bytes.
-    Given(Vec<u8>),
+    /// What the relying party approved.
+    Given(Box<References>),
     /// None, and where they were looked for.
     NotGiven(String),
 }
@@ -280,7 +281,7 @@ fn hardware(judge: &mut Judge, claim: &View<'_>, options: &Options) {
         )),
     );
     let reference_values = match &options.reference_values {
-        ReferenceValues::Given(bytes) => format!("given ({} bytes), not compared: no evidence was judged", bytes.len()),
+        ReferenceValues::Given(_) => "given, not compared: no evidence was judged".to_owned(),
         ReferenceValues::NotGiven(looked) => {
             format!("missing: {looked}; without them no claim of a hardware platform is verified")
         }

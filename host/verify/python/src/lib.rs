@@ -4,6 +4,7 @@
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use verify::references::References;
 use verify::{
     Approval, Approved, BundleOptions, ClaimReason, Options, Profile, RecordOptions, ReferenceValues, Requirement,
     Timestamp,
@@ -56,7 +57,7 @@ fn verify_trace_claim(
         max_age_seconds: max_age,
         trusted_key,
         profile: profile_named(profile)?,
-        reference_values: reference_values.map_or(ReferenceValues::NotGiven(looked_in), ReferenceValues::Given),
+        reference_values: references(reference_values, looked_in),
         requirements: requirements.iter().map(|name| requirement_named(name)).collect::<PyResult<_>>()?,
     };
     let verdict = py.detach(|| verify::verify_trace_claim(&claim, &approved, &options));
@@ -130,6 +131,15 @@ fn cli(py: Python<'_>, args: Vec<String>) -> u8 {
         let args = args.into_iter().map(Into::into);
         verify::cli::run(args, &mut std::io::stdout(), &mut std::io::stderr()).code()
     })
+}
+
+/// A file that is none leaves hardware claims without approved values; `details` says why.
+fn references(bytes: Option<Vec<u8>>, looked_in: String) -> ReferenceValues {
+    let Some(bytes) = bytes else { return ReferenceValues::NotGiven(looked_in) };
+    match References::parse(&bytes) {
+        Ok(references) => ReferenceValues::Given(Box::new(references)),
+        Err(error) => ReferenceValues::NotGiven(format!("{looked_in}: {error}")),
+    }
 }
 
 fn profile_named(name: &str) -> PyResult<Profile> {

@@ -35,6 +35,13 @@ POLICY = "sha256:902eea1e0251bb1f77b72fe6cc753c541796ebb433fbd49081c678e6b8af7e0
 CATALOG = "sha256:81a318ae06ae4b0c0e36dcf0831fb1ae7238b1f3d03a54f85cdcd839fd5866a2"
 APPROVED = ApprovedHashes(policy_bundle_hash=POLICY, tool_catalog_hash=CATALOG)
 SIX = ["schema", "signature", "policy_bundle.hash", "tool_catalog.hash", "attestation_freshness", "audit_chain"]
+REFERENCES = {
+    "version": 1,
+    "images": [{"type": "sev-snp", "measurement": "sha384:" + 96 * "0"}],
+    "config_hashes": ["sha256:" + 64 * "0"],
+    "bundle_hashes": [POLICY],
+    "catalog_hashes": [CATALOG],
+}
 # Twelve seconds after the recorded claim's attestation.
 NOW_NS = int(datetime.fromisoformat("2026-11-22T06:54:13.500000+00:00").timestamp() * 1e9)
 
@@ -162,6 +169,9 @@ class Claims(unittest.TestCase):
                 result = judge(recorded("synthetic_claim_snp.json"))
                 self.assertIn("CMCP_REFERENCE_VALUES is not set", result.details["reference_values"])
                 Path("reference-values.json").write_text("{}")
+                result = judge(recorded("synthetic_claim_snp.json"))
+                self.assertIn("no reference values", result.details["reference_values"])
+                Path("reference-values.json").write_text(json.dumps(REFERENCES))
                 result = judge(recorded("synthetic_claim_snp.json"))
                 self.assertTrue(result.details["reference_values"].startswith("given"))
         self.assertEqual(result.status, VerificationStatus.UNVERIFIED)

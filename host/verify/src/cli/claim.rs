@@ -7,7 +7,7 @@ use claim::time::Timestamp;
 use serde_json::{Value, json};
 
 use crate::audit::{BundleOptions, BundleVerdict, Finality, verify_audit_bundle};
-use crate::trace_claim::{Approval, Approved, DEFAULT_MAX_AGE_SECONDS, Options, verify_trace_claim};
+use crate::trace_claim::{Approval, Approved, DEFAULT_MAX_AGE_SECONDS, Options, ReferenceValues, verify_trace_claim};
 use crate::trust_record::{RecordOptions, RecordReason, RecordVerdict, verify_trust_record};
 use crate::verdict::{Check, ClaimReason, Outcome, Status, Verdict};
 
@@ -53,9 +53,9 @@ pub(super) struct Args {
     /// Judge as of this time instead of now, for archived claims
     #[arg(long, value_name = "TIME", value_parser = input::time)]
     at: Option<Timestamp>,
-    /// What hardware evidence is compared with; else ./reference-values.json
+    /// What you approved, for claims of hardware (docs/reference-values.schema.json); else ./reference-values.json
     #[arg(long, value_name = "FILE", env = "CMCP_REFERENCE_VALUES")]
-    reference_values: Option<PathBuf>,
+    reference: Option<PathBuf>,
     /// Print the verdict as JSON
     #[arg(long)]
     json: bool,
@@ -88,7 +88,10 @@ fn judge(args: &Args) -> Result<Found, CliError> {
         max_age_seconds: args.max_age,
         trusted_key: args.trusted_key.clone(),
         profile: args.profile.into(),
-        reference_values: input::reference_values(args.reference_values.as_ref())?,
+        reference_values: match input::references(args.reference.as_deref())? {
+            Ok(references) => ReferenceValues::Given(Box::new(references)),
+            Err(looked) => ReferenceValues::NotGiven(looked),
+        },
         ..Options::at(now)
     };
     let bundle = args.audit_bundle.as_deref().map(|path| judge_bundle(path, &bytes, args)).transpose()?;

@@ -1,14 +1,15 @@
 //! Files and the clock.
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use claim::attachment::Collateral;
 use claim::profile::Profile;
 use claim::time::Timestamp;
 use clap::ValueEnum;
 
-use crate::trace_claim::ReferenceValues;
+use crate::references::References;
 
 use super::CliError;
 
@@ -72,16 +73,20 @@ pub(super) fn hash(text: &str) -> Result<String, String> {
     if ok { Ok(hash) } else { Err("write it as sha256: and 64 hexadecimal digits".into()) }
 }
 
-/// Reference values from the flag, else from the default place, if there are any.
-pub(super) fn reference_values(path: Option<&PathBuf>) -> Result<ReferenceValues, CliError> {
-    if let Some(path) = path {
-        return read(path).map(ReferenceValues::Given);
-    }
-    Ok(match std::fs::read(REFERENCE_VALUES) {
-        Ok(bytes) => ReferenceValues::Given(bytes),
-        Err(error) => {
-            let looked = format!("CMCP_REFERENCE_VALUES is not set, {REFERENCE_VALUES}: {error}");
-            ReferenceValues::NotGiven(looked)
-        }
-    })
+/// Reference values from the flag or the variable, else from the default place; or where they were looked for.
+pub(super) fn references(path: Option<&Path>) -> Result<Result<References, String>, CliError> {
+    let (path, bytes) = match path {
+        Some(path) => (path, read(path)?),
+        None => match std::fs::read(REFERENCE_VALUES) {
+            Ok(bytes) => (Path::new(REFERENCE_VALUES), bytes),
+            Err(error) => return Ok(Err(format!("CMCP_REFERENCE_VALUES is not set, {REFERENCE_VALUES}: {error}"))),
+        },
+    };
+    References::parse(&bytes).map(Ok).map_err(|error| CliError::Input(format!("{}: {error}", path.display())))
+}
+
+/// Certificates and vendors' statements.
+pub(super) fn collateral(path: &Path) -> Result<Collateral, CliError> {
+    claim::json::read(&read(path)?)
+        .map_err(|error| CliError::Input(format!("{}: no collateral: {error}", path.display())))
 }

@@ -12,13 +12,14 @@ const OUTCOME: usize = 11;
 /// Writes the checks under a heading.
 pub(super) fn checks(out: &mut dyn Write, heading: &str, checks: &[Check]) -> io::Result<()> {
     writeln!(out, "{}", printable(heading))?;
-    for check in checks {
-        let found = printable(&check.actual);
-        write!(out, "  {:NAME$} {:OUTCOME$} {found}", check.name, check.outcome.as_str())?;
-        if check.outcome == Outcome::Fail && !check.expected.is_empty() {
-            write!(out, "\n  {:NAME$} {:OUTCOME$} expected: {}", "", "", printable(&check.expected))?;
-        }
-        writeln!(out)?;
+    checks.iter().try_for_each(|check| line(out, check.name, check.outcome, &check.actual, &check.expected))
+}
+
+/// Writes one check; what should be there only if something else is.
+pub(super) fn line(out: &mut dyn Write, name: &str, outcome: Outcome, found: &str, expected: &str) -> io::Result<()> {
+    writeln!(out, "{}", format!("  {name:NAME$} {:OUTCOME$} {}", outcome.as_str(), printable(found)).trim_end())?;
+    if outcome == Outcome::Fail && !expected.is_empty() {
+        writeln!(out, "  {:NAME$} {:OUTCOME$} expected: {}", "", "", printable(expected))?;
     }
     Ok(())
 }

@@ -64,6 +64,39 @@ macro_rules! checks {
 checks! {
     EvidenceType = "evidence.type", Genuine, "EVIDENCE_TYPE_NOT_HARDWARE",
         "The evidence is of hardware. Software evidence is a process's word about itself, which any other process can say.";
+    EvidencePlatform = "evidence.platform", Genuine, "EVIDENCE_PLATFORM_NOT_JUDGED",
+        "The evidence is of a platform that this build can judge.";
+    EvidenceSame = "evidence.same_boot", Ours, "EVIDENCE_OF_ANOTHER_BOOT",
+        "All evidence is of one boot of one machine: the same attestation key with the same counts of resets and restarts, or the same \
+         SNP guest. Otherwise the evidence of another boot, with other software, could stand beside this one's.";
+    CollateralFormat = "collateral.format", Current, "COLLATERAL_UNREADABLE",
+        "Certificates and lists that came with the evidence can be read. Nothing else is asked of them: each counts for what its \
+         signature is worth.";
+    BootKey = "boot.key", Ours, "BOOT_KEY_MALFORMED",
+        "The boot names an Ed25519 key: the one that signs claims and audit bundles.";
+    BootBinding = "boot.binding", Ours, "BOOT_MALFORMED",
+        "What the boot says it runs has one canonical spelling, whose hash the hardware signed together with the key's.";
+    BootDev = "boot.dev", Ours, "DEV_MODE",
+        "The boot is outside dev mode. In dev mode secrets come from the host's environment, and the host can do more than relay.";
+    BootSettings = "boot.settings", Ours, "SETTINGS_NOT_OF_BOOT",
+        "The list of settings begins with those of the boot. It is in no signature, so it counts only from what was signed.";
+    SettingsMeasured = "settings.measured", Ours, "SETTINGS_NOT_MEASURED",
+        "PCR 15 of each quote is what the settings up to some entry of the list extend it to, and the boot's at least. A reload that the \
+         list leaves out would be in PCR 15.";
+    SessionStart = "session.start", Ours, "SESSION_START_MALFORMED",
+        "The first entry of the session is one: its members, its hash, number 0, type session_start. Its hash is the root of the chain.";
+    SessionBoot = "session.boot", Ours, "SESSION_OF_ANOTHER_BOOT",
+        "The first entry names this boot. The hardware signed the entry's hash, so it vouches for all that the boot says it runs.";
+    SessionSettings = "session.settings", Ours, "SESSION_SETTINGS_UNKNOWN",
+        "Policy bundle, catalog and configuration of the first entry are one of the settings of this boot.";
+    SessionEvidence = "session.evidence", Ours, "SESSION_EVIDENCE_MISSING",
+        "There is evidence over the root of the session's chain. Without it a chain made up later would pass under the boot's evidence.";
+    ApprovedConfig = "approved.config", Ours, "CONFIG_NOT_APPROVED",
+        "The configuration is in the reference values. An approved image with another configuration serves other tools to other callers.";
+    ApprovedBundle = "approved.bundle", Ours, "BUNDLE_NOT_APPROVED",
+        "Every policy bundle that was in force since the boot is in the reference values.";
+    ApprovedCatalog = "approved.catalog", Ours, "CATALOG_NOT_APPROVED",
+        "The catalog of tools is in the reference values.";
 }
 
 #[cfg(test)]

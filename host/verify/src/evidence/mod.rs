@@ -5,10 +5,30 @@
 //!
 //! Three questions, never merged ([`Question`]); each check answers one of them and fails for one reason ([`Check`]).
 
+pub mod appraise;
 pub(crate) mod bytes;
 mod checks;
 mod report;
 pub mod x509;
 
+use claim::time::Timestamp;
+
+use x509::{Anchors, Certificate, Chains, Crl};
+
 pub use checks::{Check, Question};
 pub use report::{Answer, Line, Mismatch, Report};
+
+/// What a verifier has besides the evidence. Certificates and lists come from anybody: each is believed for its signature.
+#[derive(Clone, Copy, Debug)]
+pub struct Material<'a> {
+    /// Certificates, in any order.
+    pub certificates: &'a [Certificate],
+    /// Lists of revoked certificates.
+    pub crls: &'a [Crl],
+    /// Pinned roots.
+    pub anchors: &'a Anchors,
+    /// Signatures of certificates that were right before.
+    pub chains: &'a Chains,
+    /// The time at which is judged.
+    pub at: Timestamp,
+}

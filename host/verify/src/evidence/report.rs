@@ -1,5 +1,6 @@
 //! Lines, and what they come to.
 
+use super::x509::Anchor;
 use super::{Check, Question};
 use crate::verdict::Outcome;
 
@@ -58,6 +59,7 @@ impl Answer {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     lines: Vec<Line>,
+    test_roots: Vec<String>,
 }
 
 impl Report {
@@ -82,9 +84,29 @@ impl Report {
         self.lines.push(Line { check, outcome: Outcome::Open, expected: String::new(), actual });
     }
 
+    /// Remembers a root on which the answers rest, if it is one for tests: every verdict that used it names it.
+    pub fn rely_on(&mut self, root: &Anchor) {
+        if root.test_only {
+            let certificate = &root.certificate;
+            self.remember(format!("{} {} ({})", root.kind.as_str(), certificate.fingerprint(), certificate.subject()));
+        }
+    }
+
+    fn remember(&mut self, root: String) {
+        if !self.test_roots.contains(&root) {
+            self.test_roots.push(root);
+        }
+    }
+
+    /// Roots for tests on which the answers rest.
+    pub fn test_roots(&self) -> &[String] {
+        &self.test_roots
+    }
+
     /// Adds all lines of another.
     pub fn append(&mut self, other: Self) {
         self.lines.extend(other.lines);
+        other.test_roots.into_iter().for_each(|root| self.remember(root));
     }
 
     /// What was checked.
