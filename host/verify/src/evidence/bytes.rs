@@ -6,13 +6,13 @@ use thiserror::Error;
 /// The bytes end before the value does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("ends at byte {length}, {wanted} more were expected at byte {at}")]
-pub(crate) struct Truncated {
+pub struct Truncated {
     /// Where the value begins.
-    pub(crate) at: usize,
+    pub at: usize,
     /// Its size.
-    pub(crate) wanted: usize,
+    pub wanted: usize,
     /// Bytes that there are in all.
-    pub(crate) length: usize,
+    pub length: usize,
 }
 
 /// A place in bytes.

@@ -8,13 +8,17 @@
 pub mod appraise;
 pub(crate) mod bytes;
 mod checks;
+pub mod event_log;
+pub mod hcl;
 mod report;
+pub mod tpm;
 pub mod x509;
 
 use claim::time::Timestamp;
 
 use x509::{Anchors, Certificate, Chains, Crl};
 
+pub use bytes::Truncated;
 pub use checks::{Check, Question};
 pub use report::{Answer, Line, Mismatch, Report};
 
