@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use claim::binding::{BootBinding, boot_x};
 use claim::bootlog::{BootId, BootRecord, Isolation, PreviousBoot, RecordKind};
-use claim::evidence::BootEvidence;
+use claim::evidence::{BootEvidence, Settings};
 use claim::hashes::definition_hash;
 use claim::key::Key;
 use claim::sealing::Sealing;
@@ -17,11 +17,11 @@ use wire::{BootBundle, BootRefusal, BootReport, Document, RefusalCode};
 
 use crate::audit::{Audit, Sealer};
 use crate::catalog::Catalog;
-use crate::config::{self, AuthMode, Config};
+use crate::config::{self, AuthMode, Config, EXPECTED_MEASUREMENT};
 use crate::controls::Controls;
 use crate::document::refusal;
 use crate::events::Events;
-use crate::evidence::{DevMode, Evidence};
+use crate::evidence::{AttestFailure, Attestor, DevMode, TpmPath};
 use crate::gateway::{Clock, Gateway};
 use crate::identity::Access;
 use crate::limits;
@@ -51,9 +51,9 @@ pub struct Boot {
     /// SHA-256 of the configuration.
     pub config_hash: Digest,
     /// What vouches for it.
-    pub evidence: Evidence,
-    /// Permission for callers without authentication.
-    pub dev: DevMode,
+    pub attestor: Attestor,
+    /// When `shown` was made.
+    pub attested_at: Timestamp,
     /// How agents' connections arrive.
     pub inbound: Inbound,
     /// Where the enclave opens its own streams.
@@ -76,12 +76,11 @@ struct Loaded {
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn check(bundle: &BootBundle) -> Result<BootReport, BootRefusal> {
+pub fn check(bundle: &BootBundle, tpm: &TpmPath) -> Result<BootReport, BootRefusal> {
     let loaded = load(bundle)?;
-    let (evidence, dev) = attest(bundle, EARLIEST)?;
-    trust::admit(&loaded.config, &loaded.catalog, Some(&dev))?;
-    loaded.config.audit.require_auditor(Some(&dev))?;
-    Ok(report(&loaded, &evidence, [0; 16], [0; 32], &[]))
+    let (attestor, dev) = admit(bundle, &loaded, tpm)?;
+    Access::new(&loaded.config, dev.as_ref(), Clock::starting_at(EARLIEST))?;
+    Ok(report(&loaded, &attestor, [0; 16], [0; 32], &[]))
 }
 
 /// `definition_hash` of a JSON document.
@@ -143,20 +142,20 @@ fn not_here() -> BootRefusal {
 /// The first thing that is wrong.
 pub fn boot(
     bundle: &BootBundle,
+    tpm: &TpmPath,
     callback: &Callback,
     events: &Rc<Events>,
 ) -> Result<(Rc<Gateway>, BootReport), BootRefusal> {
     let loaded = load(bundle)?;
     let now = wall_time(bundle, &loaded);
     let clock = Clock::starting_at(now);
-    let (evidence, dev) = attest(bundle, now)?;
-    trust::admit(&loaded.config, &loaded.catalog, Some(&dev))?;
-    loaded.config.audit.require_auditor(Some(&dev))?;
+    let (attestor, dev) = admit(bundle, &loaded, tpm)?;
+    let access = Access::new(&loaded.config, dev.as_ref(), clock.clone())?;
     let id = random::bytes().map_err(|_| no_random())?;
     let key = Rc::new(Key::from_seed(random::bytes().map_err(|_| no_random())?));
-    let tls_keys = tls_keys(bundle, &loaded.config)?;
-    let tls_spki = tls_keys.as_ref().map(tls::Keys::spki).unwrap_or_default();
-    let report = report(&loaded, &evidence, id, *key.public().bytes(), &tls_spki);
+    let arrival = arrival(bundle, &loaded.config, dev)?;
+    let tls_spki = arrival.spki();
+    let report = report(&loaded, &attestor, id, *key.public().bytes(), &tls_spki);
     let controls_hash = Digest::of(bundle.controls.as_ref().map_or(&[][..], |controls| &controls.0));
     let (sealer, sealing) = sealer(&loaded.config, id)?.unzip();
     let record = BootRecord { sealing, ..boot_record(bundle, &loaded, &key, id, (controls_hash, tls_spki), now) };
@@ -173,12 +172,18 @@ pub fn boot(
     };
     let internal = |_| refusal(RefusalCode::State, &Document::None, "", "a boot record that cannot be signed", "");
     let x = boot_x(&binding).map_err(internal)?;
-    let shown = BootEvidence {
-        boot: binding,
-        public_key: key.public().x(),
-        evidence: evidence.over(&key, &claim::binding::binding(&key.public().thumbprint(), &x)),
+    let settings = Settings {
+        bundle_hash: binding.bundle_hash,
+        catalog_hash: binding.catalog_hash,
+        config_hash: binding.config_hash,
+        controls_hash,
     };
-    let inbound = inbound(tls_keys, &shown, &key, (&loaded.config, clock.clone()), dev)?;
+    let of_boot = claim::binding::binding(&key.public().thumbprint(), &x);
+    let attested_at = clock.now();
+    let evidence = attestor.extend_at_boot(&settings.digest()).and_then(|()| attestor.boot(&key, &of_boot));
+    let evidence = evidence.map_err(|failure| no_evidence(&loaded.config, tpm, failure))?;
+    let shown = BootEvidence { boot: binding, public_key: key.public().x(), evidence };
+    let inbound = arrival.inbound(&shown, &key, (&loaded.config, clock.clone()))?;
     let Loaded { config, config_hash, catalog, in_force, authority, policy, controls, roots } = loaded;
     events.expect_tools(catalog.tools().len());
     let audit = Rc::new(Audit::new(
@@ -201,12 +206,11 @@ pub fn boot(
         shown,
         x,
         config_hash,
-        evidence,
-        dev,
+        attestor,
+        attested_at,
         inbound,
         callback: callback.clone(),
     };
-    let access = Access::new(&config, &dev, clock.clone())?;
     let secrets = Secrets::of(&catalog);
     let gateway = Gateway {
         sessions: RefCell::new(Sessions::new(&config)),
@@ -216,6 +220,7 @@ pub fn boot(
         config,
         catalog,
         policy: RefCell::new(Rc::new(policy)),
+        settings: RefCell::new(vec![settings]),
         authority,
         in_force,
         controls,
@@ -243,56 +248,80 @@ fn load(bundle: &BootBundle) -> Result<Loaded, BootRefusal> {
     Ok(Loaded { config, config_hash, catalog, in_force, authority, policy, controls, roots })
 }
 
-/// The provider's evidence. Software is a provider only in builds that link it, and only when dev mode is asked for.
-#[cfg(feature = "software")]
-fn attest(bundle: &BootBundle, now: Timestamp) -> Result<(Evidence, DevMode), BootRefusal> {
-    if !bundle.dev {
-        return Err(no_tee());
+/// The provider, and whether the documents are enough for it: outside dev mode more is asked of them.
+fn admit(bundle: &BootBundle, loaded: &Loaded, tpm: &TpmPath) -> Result<(Attestor, Option<DevMode>), BootRefusal> {
+    let (attestor, dev) = Attestor::open(loaded.config.attestation.provider, bundle.dev, tpm)?;
+    expect_measurement(&loaded.config, &attestor)?;
+    trust::admit(&loaded.config, &loaded.catalog, dev.as_ref())?;
+    loaded.config.audit.require_auditor(dev.as_ref())?;
+    Ok((attestor, dev))
+}
+
+fn expect_measurement(config: &Config, attestor: &Attestor) -> Result<(), BootRefusal> {
+    let found = attestor.about().measurement;
+    match config.attestation.expected() {
+        Some(expected) if expected != found => Err(refusal(
+            RefusalCode::HashMismatch,
+            &Document::Config,
+            EXPECTED_MEASUREMENT,
+            &format!("a machine that measures {found}"),
+            &format!("{expected}, as the configuration has it"),
+        )),
+        _ => Ok(()),
     }
-    crate::evidence::software::attest(now).map_err(|error| {
-        let expected = "a readable /proc/self/exe";
-        refusal(RefusalCode::State, &Document::None, "", &error.to_string(), expected)
-    })
 }
 
-#[cfg(not(feature = "software"))]
-fn attest(_: &BootBundle, _: Timestamp) -> Result<(Evidence, DevMode), BootRefusal> {
-    Err(no_tee())
+fn no_evidence(config: &Config, tpm: &TpmPath, failure: AttestFailure) -> BootRefusal {
+    crate::evidence::failed(config.attestation.provider, tpm, failure)
 }
 
-fn no_tee() -> BootRefusal {
-    let expected = "an AMD SEV-SNP or Intel TDX confidential VM; on a laptop use host --dev-enclave (or CMCP_DEV_MODE=1), \
-                    whose claims say software-only";
-    refusal(RefusalCode::NoTee, &Document::Config, "attestation.provider", "no TEE on this machine", expected)
+/// How agents' connections are to arrive.
+enum Arrival {
+    Plain(DevMode),
+    Tls(Box<tls::Keys>),
 }
 
 /// TLS keys, unless dev mode does without.
-fn tls_keys(bundle: &BootBundle, config: &Config) -> Result<Option<tls::Keys>, BootRefusal> {
-    if bundle.dev && !bundle.tls {
-        if config.auth.mode == AuthMode::Mtls {
+fn arrival(bundle: &BootBundle, config: &Config, dev: Option<DevMode>) -> Result<Arrival, BootRefusal> {
+    match dev {
+        Some(_) if !bundle.tls && config.auth.mode == AuthMode::Mtls => {
             let expected = "TLS, in which agents show their certificates: host --dev-enclave --tls";
-            return Err(refusal(RefusalCode::State, &Document::Config, "auth.mode", "mtls over plain HTTP", expected));
+            Err(refusal(RefusalCode::State, &Document::Config, "auth.mode", "mtls over plain HTTP", expected))
         }
-        return Ok(None);
+        Some(dev) if !bundle.tls => Ok(Arrival::Plain(dev)),
+        _ => {
+            let keys = tls::Keys::generate(config.tls.public_name.as_deref());
+            keys.map(|keys| Arrival::Tls(keys.into())).map_err(|error| no_tls(&error.to_string()))
+        }
     }
-    tls::Keys::generate(config.tls.public_name.as_deref()).map(Some).map_err(|error| no_tls(&error.to_string()))
 }
 
-/// TLS with the evidence in the certificate; without keys there was the permission for dev mode.
-fn inbound(
-    keys: Option<tls::Keys>,
-    shown: &BootEvidence,
-    key: &Key,
-    (config, clock): (&Config, Clock),
-    dev: DevMode,
-) -> Result<Inbound, BootRefusal> {
-    let Some(keys) = keys else { return Ok(Inbound::Plain(dev)) };
-    let extension = shown.extension().map_err(|error| no_tls(&error.to_string()))?;
-    let clients =
-        config.auth.mtls.as_ref().map(|mtls| tls::issuers("auth.mtls.client_ca", &mtls.client_ca)).transpose()?;
-    let server = keys.serve(&key.public(), extension, clients, clock);
-    let server = server.map_err(|error| no_tls(&error.to_string()))?;
-    Ok(Inbound::Tls(server.into()))
+impl Arrival {
+    fn spki(&self) -> Vec<Digest> {
+        match self {
+            Self::Plain(_) => Vec::new(),
+            Self::Tls(keys) => keys.spki(),
+        }
+    }
+
+    /// TLS with the evidence in the certificate.
+    fn inbound(
+        self,
+        shown: &BootEvidence,
+        key: &Key,
+        (config, clock): (&Config, Clock),
+    ) -> Result<Inbound, BootRefusal> {
+        let keys = match self {
+            Self::Plain(dev) => return Ok(Inbound::Plain(dev)),
+            Self::Tls(keys) => keys,
+        };
+        let extension = shown.extension().map_err(|error| no_tls(&error.to_string()))?;
+        let clients =
+            config.auth.mtls.as_ref().map(|mtls| tls::issuers("auth.mtls.client_ca", &mtls.client_ca)).transpose()?;
+        let server = keys.serve(&key.public(), extension, clients, clock);
+        let server = server.map_err(|error| no_tls(&error.to_string()))?;
+        Ok(Inbound::Tls(server.into()))
+    }
 }
 
 fn no_tls(found: &str) -> BootRefusal {
@@ -349,14 +378,14 @@ fn boot_record(
 
 fn report(
     loaded: &Loaded,
-    evidence: &Evidence,
+    attestor: &Attestor,
     boot_id: [u8; 16],
     public_key: [u8; 32],
     tls_spki: &[Digest],
 ) -> BootReport {
     BootReport {
         boot_id,
-        provider: evidence.provider,
+        provider: attestor.about().provider,
         enforcement: loaded.config.attestation.enforcement_mode.into(),
         bundle_hash: *loaded.policy.bundle_hash().bytes(),
         catalog_hash: *loaded.catalog.hash().bytes(),

@@ -3,6 +3,7 @@
 //! The host turns `cmcp-config.yaml` into JSON and sends it in the boot bundle. Everything in it reaches the evidence as
 //! `config_hash`, the host's own settings (`listen_addr`, paths) included.
 
+mod attestation;
 mod audit;
 mod auth;
 mod catalog;
@@ -19,11 +20,14 @@ use std::time::Duration;
 use claim::Digest;
 use claim::json::Json;
 use serde::Deserialize;
-use wire::{BootRefusal, Document, Enforcement, RefusalCode};
+use wire::{BootRefusal, Document, RefusalCode};
 
 use crate::document::{self, refusal};
 
+pub(crate) use self::attestation::EXPECTED_MEASUREMENT;
+pub use self::attestation::{Attestation, EnforcementMode, ProviderChoice};
 pub use self::audit::{Audit, Durability};
+pub(crate) use self::auth::no_authentication;
 pub use self::auth::{Auth, AuthMode, Scope, Sensitivity, Token, TokenHash};
 pub use self::catalog::{Catalog, Severity};
 pub use self::controls::{KillSwitch, RateLimit, SinkPolicy};
@@ -33,10 +37,6 @@ pub use self::operator::Operator;
 pub use self::tls::Tls;
 pub use self::upstream::Upstream;
 
-/// Evidence providers of other builds, so that the refusal can say so.
-const OTHER_PROVIDERS: [&str; 9] =
-    ["amd-sev-snp", "sev-snp", "intel-tdx", "tdx", "azure-cvm-sev-snp", "azure", "tpm", "tpm2", "opaque"];
-
 /// Longest text setting in bytes.
 const LONGEST_SETTING: usize = 1024;
 
@@ -45,7 +45,7 @@ const LONGEST_SETTING: usize = 1024;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where the evidence comes from, and what a denied call means.
+    /// Where the evidence comes from, how long it counts, and what a denied call means.
     #[serde(default)]
     pub attestation: Attestation,
     /// Folder of the policy bundle; resolved against the configuration file by the host.
@@ -102,53 +102,6 @@ pub struct Config {
     /// Bounds on what peers can make the gateway hold or wait for.
     #[serde(default)]
     pub limits: Limits,
-}
-
-/// Where the evidence comes from, and what a denied call means.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(default, deny_unknown_fields)]
-pub struct Attestation {
-    /// Evidence provider.
-    pub provider: ProviderChoice,
-    /// What a denied call means.
-    pub enforcement_mode: EnforcementMode,
-}
-
-/// `attestation.provider`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
-pub enum ProviderChoice {
-    /// The TEE that is there; without one, software in dev mode.
-    #[default]
-    Auto,
-    /// No hardware; dev mode only.
-    SoftwareOnly,
-}
-
-/// `attestation.enforcement_mode`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
-pub enum EnforcementMode {
-    /// A denied call is not forwarded.
-    #[default]
-    Enforcing,
-    /// A denied call is forwarded, marked and logged.
-    Advisory,
-    /// Like advisory, without log lines.
-    Silent,
-}
-
-impl From<EnforcementMode> for Enforcement {
-    fn from(mode: EnforcementMode) -> Self {
-        match mode {
-            EnforcementMode::Enforcing => Self::Enforcing,
-            EnforcementMode::Advisory => Self::Advisory,
-            EnforcementMode::Silent => Self::Silent,
-        }
-    }
 }
 
 /// `claim_profile`.
@@ -256,7 +209,7 @@ limits! {
 pub fn parse(json: &[u8]) -> Result<(Config, Digest), BootRefusal> {
     let tree = document::parse(json, &Document::Config)?;
     refuse_flat_form(&tree)?;
-    let config: Config = document::read(&tree, &Document::Config, "").map_err(name_other_builds)?;
+    let config: Config = document::read(&tree, &Document::Config, "").map_err(attestation::name_other)?;
     config.check()?;
     Ok((config, Digest::of(tree.sorted_ascii().as_bytes())))
 }
@@ -277,6 +230,7 @@ impl Config {
     fn check(&self) -> Result<(), BootRefusal> {
         check_text("policy_bundle_path", &self.policy_bundle_path)?;
         check_text("catalog_path", &self.catalog_path)?;
+        self.attestation.check()?;
         self.audit.check()?;
         self.controls_path.as_deref().map_or(Ok(()), |path| check_text("controls_path", path))?;
         self.operator.signers()?;
@@ -325,7 +279,7 @@ pub(crate) fn invalid(field: &str, found: &str, expected: &str) -> BootRefusal {
 
 /// Keys of the sections, for whoever lost the indentation.
 const SECTIONS: [(&str, &[&str]); 13] = [
-    ("attestation", &["provider", "enforcement_mode"]),
+    ("attestation", &["provider", "enforcement_mode", "expected_measurement", "validity_seconds", "staleness_policy"]),
     ("tls", &["public_name"]),
     ("catalog", &["drift_policy", "unanswered_list", "recheck_seconds"]),
     ("audit", &["store_path", "durability", "auditor_key"]),
@@ -356,15 +310,6 @@ fn refuse_flat_form(tree: &Json) -> Result<(), BootRefusal> {
 
 fn yaml(value: &Json) -> String {
     value.as_str().map_or_else(|| document::text(value), str::to_owned)
-}
-
-fn name_other_builds(refused: BootRefusal) -> BootRefusal {
-    let found = refused.found.0.trim_matches('"');
-    if refused.field.0 != "attestation.provider" || !OTHER_PROVIDERS.contains(&found) {
-        return refused;
-    }
-    let expected = format!("auto or software-only; {found} is not in this build");
-    BootRefusal { code: RefusalCode::Unsupported, expected: expected.as_str().into(), ..refused }
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ async fn read(
                 continue;
             }
             ControlRequest::Boot(bundle) => boot_once(enclave, &bundle, callback, events),
-            ControlRequest::Check(bundle) => match boot::check(&bundle) {
+            ControlRequest::Check(bundle) => match boot::check(&bundle, &enclave.tpm) {
                 Ok(report) => ControlEvent::Checked(report),
                 Err(refusal) => ControlEvent::Refused(refusal),
             },
@@ -123,7 +123,7 @@ fn boot_once(
             expected,
         ));
     }
-    match boot::boot(bundle, callback, events) {
+    match boot::boot(bundle, &enclave.tpm, callback, events) {
         Ok((gateway, report)) => {
             spawn_local(claims::sweep(gateway.clone()));
             let _ = enclave.gateway.set(gateway);

@@ -154,6 +154,8 @@ codes! {
     /// The identity has not called before, and all `limits.max_identities` places are taken by identities that hold sessions, labels, blocks or
     /// counted calls.
     IdentityLimit = 52, "IDENTITY_LIMIT", 503, -32000, "no room for another identity";
+    /// The hardware gave no evidence, or too many ask it at once; nothing else has changed. Ask again.
+    AttestationFailed = 54, "ATTESTATION_FAILED", 503, -32000, "evidence could not be made";
 }
 
 impl Code {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use claim::bootlog::{ControlRecord, RecordKind};
 use claim::entry::{Draft, EntryType, PolicyDecision, SealedEntry};
+use claim::evidence::Settings;
 use claim::json::Json;
 use claim::key::Key;
 use claim::names::check_id;
@@ -58,6 +59,8 @@ pub struct Gateway {
     pub catalog: Catalog,
     /// The compiled policies of sessions that begin now; each session keeps its own.
     pub policy: RefCell<Rc<Policy>>,
+    /// What PCR 15 was extended with in this boot, in order, where there is a TPM; the last is in force.
+    pub settings: RefCell<Vec<Settings>>,
     /// Which policies may take their place.
     pub authority: Authority,
     /// The operator's controls, if there are any.

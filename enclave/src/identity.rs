@@ -27,7 +27,7 @@ use self::names::is_subject;
 use self::registry::Registry;
 use self::resource::Resource;
 use self::spiffe::{Certificate, Members};
-use crate::config::{AuthMode, Config, Scope, TokenHash};
+use crate::config::{AuthMode, Config, Scope, TokenHash, no_authentication};
 use crate::controls::Held;
 use crate::error::Code;
 use crate::evidence::DevMode;
@@ -239,10 +239,13 @@ impl Access {
     ///
     /// # Errors
     /// Keys or URLs that cannot be used.
-    pub fn new(config: &Config, _dev: &DevMode, clock: Clock) -> Result<Self, BootRefusal> {
+    pub fn new(config: &Config, dev: Option<&DevMode>, clock: Clock) -> Result<Self, BootRefusal> {
         let registry = Registry::new(config.limits.max_identities, config.scope());
         let scheme = match config.auth.mode {
-            AuthMode::None => Scheme::Anonymous(Credential::of(registry.anonymous())),
+            AuthMode::None => match dev {
+                Some(_) => Scheme::Anonymous(Credential::of(registry.anonymous())),
+                None => return Err(no_authentication()),
+            },
             AuthMode::Bearer => Scheme::Bearer(Tokens::new(&config.auth.tokens, &registry)),
             AuthMode::Jwt => match &config.auth.jwt {
                 Some(jwt) => Scheme::Jwt(Box::new(Issuer::new(jwt)?), clock),

@@ -50,6 +50,34 @@ pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 pub const NONCE_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
 /// One event of a tool server's event stream, beyond the cap on the whole answer.
 pub const MAX_UPSTREAM_IDLE: Duration = Duration::from_secs(30);
+/// A TPM's command or answer (TPM 2.0 part 2, `TPM2_MAX_COMMAND_SIZE` of the platforms that we know).
+pub const MAX_TPM_MESSAGE: usize = 4096;
+/// Bytes of one NV index: Azure's report has 2600.
+pub const MAX_NV_BYTES: u16 = 8 << 10;
+/// How long a TPM may take for one command: making a key takes slow ones a second or two.
+pub const TPM_TIMEOUT: Duration = Duration::from_secs(5);
+/// Times that a command is sent again because the TPM asks for it.
+pub const TPM_RETRIES: u32 = 20;
+/// Pause before.
+pub const TPM_RETRY_PAUSE: Duration = Duration::from_millis(20);
+/// Quotes in a row whose PCRs changed meanwhile.
+pub const MAX_UNSTEADY_QUOTES: u32 = 3;
+/// Azure makes a new report at most every two seconds.
+pub const AZURE_REPORT_PAUSE: Duration = Duration::from_secs(3);
+/// Reads of Azure's report until it holds what was written for it.
+pub const MAX_AZURE_REPORTS: u32 = 3;
+/// A report of SEV-SNP, a quote of TDX, the certificates beside them, in bytes: the enclave's own certificate has to hold them.
+pub const MAX_HARDWARE_REPORT: usize = 8 << 10;
+/// Pieces of evidence that wait for the hardware.
+pub const MAX_ATTESTATIONS: usize = 64;
+/// Callers' challenges among them: sessions do not wait for strangers.
+pub const MAX_CHALLENGES: usize = 4;
+/// How long a piece of evidence may take, with all that waited before it.
+pub const ATTEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// The same at boot, with the pauses that Azure asks for; less than the host waits for a boot.
+pub const ATTEST_BOOT_TIMEOUT: Duration = Duration::from_secs(25);
+/// The kernel's copy of the firmware's event log: some ten kilobytes.
+pub const MAX_EVENT_LOG: u64 = 256 << 10;
 /// Seconds that boot evidence counts as fresh.
 pub const ATTESTATION_VALIDITY_SECONDS: u64 = 86_400;
 /// How long an agent may take to read one message of an event stream before it counts as gone.

@@ -2,7 +2,9 @@
 
 use std::rc::Rc;
 
+use claim::Digest;
 use claim::bootlog::ControlRecord;
+use claim::evidence::Settings;
 use wire::{BootRefusal, Document, PolicyFile, RefusalCode, ReloadReport};
 
 use crate::document::refusal;
@@ -23,6 +25,7 @@ pub async fn reload(gateway: &Gateway, files: &[PolicyFile]) -> Result<ReloadRep
     let admit = |bundle: &Provenance<'_>| gateway.authority.succeed(bundle, current.version());
     let policy = Rc::new(Policy::load_admitted(files, &gateway.catalog, admit)?);
     let signed_by = policy.signed_by().ok_or_else(|| not_now("a bundle without a signer", "a signature"))?;
+    attest(gateway, policy.bundle_hash()).await?;
     let record = ControlRecord::PolicyLoad {
         at: gateway.clock.now(),
         bundle_hash: policy.bundle_hash(),
@@ -41,6 +44,24 @@ pub async fn reload(gateway: &Gateway, files: &[PolicyFile]) -> Result<ReloadRep
         policies: u32::try_from(policy.policies()).unwrap_or(u32::MAX),
         warnings: policy.warnings().iter().take(limits::MAX_WARNINGS).map(|text| text.as_str().into()).collect(),
     })
+}
+
+/// Extends PCR 15 before the bundle is in force: evidence may name what nobody used yet, and never leaves out what was used.
+async fn attest(gateway: &Gateway, bundle_hash: Digest) -> Result<(), BootRefusal> {
+    let before = gateway.settings.borrow().last().copied();
+    let before = before.ok_or_else(|| not_now("a boot without settings", "a new boot"))?;
+    let settings = Settings { bundle_hash, ..before };
+    gateway.boot.attestor.extend(&settings.digest()).await.map_err(|failure| {
+        refusal(
+            RefusalCode::Attestation,
+            &Document::None,
+            "",
+            &format!("hardware that does not note the change: {failure}"),
+            "hardware that answers: the bundle before stays in force",
+        )
+    })?;
+    gateway.settings.borrow_mut().push(settings);
+    Ok(())
 }
 
 fn not_now(found: &str, expected: &str) -> BootRefusal {

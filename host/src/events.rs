@@ -78,10 +78,15 @@ pub fn reloaded(reporter: Reporter, outcome: Result<&ReloadReport, &Finding>) {
     }
 }
 
-/// As in the configuration.
+/// As in the configuration; of Azure also which hardware.
 pub fn provider(provider: Provider) -> &'static str {
     match provider {
         Provider::SoftwareOnly => "software-only",
+        Provider::AzureSnp => "azure (SEV-SNP)",
+        Provider::AzureTdx => "azure (TDX)",
+        Provider::SevSnp => "sev-snp",
+        Provider::Tdx => "tdx",
+        Provider::Tpm => "tpm",
     }
 }
 

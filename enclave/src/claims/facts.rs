@@ -77,16 +77,17 @@ impl Snapshot {
     pub(super) async fn sign(&self, gateway: &Gateway, session: &Session) -> Result<SignedClaim, Code> {
         let entries = if gateway.config.claim.entries { Some(self.transcript(gateway, session).await?) } else { None };
         let public = gateway.key.public();
-        let evidence = &gateway.boot.evidence;
+        let about = gateway.boot.attestor.about();
+        let attested_at = gateway.boot.attested_at;
         let now = gateway.clock.now();
-        let age = now.seconds().saturating_sub(evidence.generated_at.seconds());
+        let age = now.seconds().saturating_sub(attested_at.seconds());
         let facts = ClaimFacts {
             issued_at: now,
             runtime: Runtime {
-                platform: evidence.platform,
-                measurement: evidence.measurement,
+                platform: about.platform,
+                measurement: about.measurement,
                 nonce: Some(nonce_text(&binding(&public.thumbprint(), &session_x(&self.root)))),
-                firmware_version: evidence.firmware_version.clone(),
+                firmware_version: about.firmware_version.clone(),
                 rim_uri: None,
             },
             bundle_hash: session.policy.bundle_hash(),
@@ -105,7 +106,7 @@ impl Snapshot {
             drift_detected: self.drift_detected,
             kill_switch_triggered: self.killed,
             catalog_exceptions: Vec::new(),
-            attestation_generated_at: evidence.generated_at,
+            attestation_generated_at: attested_at,
             attestation_validity_seconds: limits::ATTESTATION_VALIDITY_SECONDS,
             attestation_stale: u64::try_from(age).unwrap_or_default() > limits::ATTESTATION_VALIDITY_SECONDS,
             attestation_evidence: None,
@@ -168,7 +169,7 @@ fn transcript_entry(entry: Entry) -> Option<TranscriptEntry> {
 /// What a trust record says beyond its claim. In dev mode the measurement is a software commitment, X of the boot
 /// binding: it names the policy bundle, catalog and configuration, and proves nothing about who runs them.
 pub(super) fn record_context(gateway: &Gateway, nonce: Option<&str>) -> RecordContext {
-    let evidence = &gateway.boot.evidence;
+    let about = gateway.boot.attestor.about();
     let model = gateway.config.model.as_ref().map_or_else(Model::unspecified, |model| Model {
         provider: model.provider.clone(),
         model_id: model.model_id.clone(),
@@ -179,16 +180,16 @@ pub(super) fn record_context(gateway: &Gateway, nonce: Option<&str>) -> RecordCo
     RecordContext {
         issued_at: gateway.clock.now(),
         runtime: Runtime {
-            platform: evidence.platform,
+            platform: about.platform,
             measurement: gateway.boot.x.into(),
             nonce: nonce.map(str::to_owned),
-            firmware_version: evidence.firmware_version.clone(),
+            firmware_version: about.firmware_version.clone(),
             rim_uri: None,
         },
         model,
         build_provenance: BuildProvenance {
             slsa_level: 0,
-            digest: evidence.artifact.into(),
+            digest: about.artifact.into(),
             builder: None,
             provenance_uri: None,
             provenance_depth: None,

@@ -14,6 +14,7 @@ use claim::gateway::SignedClaim;
 use claim::json::{Json, to_json};
 use claim::record::TrustRecord;
 use tokio::task::spawn_local;
+use wire::Provider;
 
 pub use self::export::export;
 use self::facts::Snapshot;
@@ -129,21 +130,30 @@ pub async fn trust_record(gateway: &Gateway, found: &Find, nonce: Option<&str>) 
 }
 
 /// Evidence of this boot, bound to the caller's challenge. `nonce` has passed [`check_nonce`].
-pub fn attestation(gateway: &Gateway, nonce: &str) -> Result<String, Code> {
+///
+/// # Errors
+/// [`Code::AttestationFailed`].
+pub async fn attestation(gateway: &Gateway, nonce: &str) -> Result<String, Code> {
     let challenge = challenge_x(&gateway.boot.x, &b64u::decode(nonce).unwrap_or_default());
     let challenge = binding(&gateway.key.public().thumbprint(), &challenge);
     let text = |text: &str| Json::String(text.to_owned());
-    let Boot { evidence, shown, .. } = &gateway.boot;
+    let Boot { attestor, attested_at, shown, .. } = &gateway.boot;
+    let about = attestor.about();
+    let evidence = attestor.challenged(&gateway.key, &challenge).await.map_err(|_| Code::AttestationFailed)?;
+    let (hardware, note) = match about.provider {
+        Provider::SoftwareOnly => (Json::Null, "software only: nothing but this process vouches for these values"),
+        _ => (text(about.platform.as_str()), "judge boot_evidence and challenge_evidence: nothing else is proof"),
+    };
     let answer = Json::from([
-        ("platform", text(evidence.platform.as_str())),
-        ("measurement", text(&evidence.measurement.to_string())),
-        ("firmware_version", evidence.firmware_version.as_deref().map_or(Json::Null, text)),
-        ("generated_at", text(&evidence.generated_at.to_string())),
-        ("hardware_evidence", Json::Null),
-        ("note", text("software only: nothing but this process vouches for these values")),
+        ("platform", text(about.platform.as_str())),
+        ("measurement", text(&about.measurement.to_string())),
+        ("firmware_version", about.firmware_version.as_deref().map_or(Json::Null, text)),
+        ("generated_at", text(&attested_at.to_string())),
+        ("hardware_evidence", hardware),
+        ("note", text(note)),
         ("boot", to_json(&shown.boot).map_err(|_| Code::Internal)?),
         ("boot_evidence", to_json(&shown.evidence).map_err(|_| Code::Internal)?),
-        ("challenge_evidence", to_json(&evidence.over(&gateway.key, &challenge)).map_err(|_| Code::Internal)?),
+        ("challenge_evidence", to_json(&evidence).map_err(|_| Code::Internal)?),
         ("boot_x", text(&gateway.boot.x.hex())),
         ("public_key", text(&gateway.key.public().x())),
         ("nonce", text(nonce)),

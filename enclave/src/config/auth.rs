@@ -71,6 +71,12 @@ impl AuthMode {
     }
 }
 
+/// Without the permission for dev mode, callers say who they are.
+pub(crate) fn no_authentication() -> BootRefusal {
+    let expected = "bearer, jwt or mtls: only in dev mode may everybody call (docs/identity.md)";
+    refusal(RefusalCode::Missing, &Document::Config, "auth.mode", "none", expected)
+}
+
 /// An agent, and the token that shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -30,7 +30,7 @@ impl Default for Catalog {
     }
 }
 
-/// `catalog.drift_policy` and `catalog.unanswered_list`.
+/// `catalog.drift_policy`, `catalog.unanswered_list` and `attestation.staleness_policy`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]

@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use claim::Digest;
+use claim::profile::TaggedDigest;
 use serde_json::{Value, json};
 use wire::{BootRefusal, Document, RefusalCode};
 
@@ -73,7 +74,7 @@ fn the_quickstart_is_read() {
     let (config, hash) = parse(text.as_bytes()).unwrap();
     assert_eq!(
         config.attestation,
-        Attestation { provider: ProviderChoice::Auto, enforcement_mode: EnforcementMode::Advisory }
+        Attestation { enforcement_mode: EnforcementMode::Advisory, ..Attestation::default() }
     );
     assert_eq!(config.listen_addr.to_string(), "127.0.0.1:8443");
     let sorted = concat!(
@@ -104,7 +105,10 @@ fn defaults_are_the_safe_ones() {
 #[test]
 fn every_setting_is_read() {
     let config = config(&with(&json!({
-        "attestation": {"provider": "software-only", "enforcement_mode": "silent"},
+        "attestation": {
+            "provider": "software-only", "enforcement_mode": "silent", "validity_seconds": 60, "staleness_policy": "warn_only",
+            "expected_measurement": format!("sha384:{}", "0a".repeat(48)),
+        },
         "listen_addr": "[::1]:9000",
         "catalog": {"drift_policy": "warn_only", "unanswered_list": "warn_only", "recheck_seconds": 86400},
         "audit": {"store_path": "/var/lib/store", "durability": "process", "auditor_key": AUDITOR_KEY},
@@ -120,6 +124,8 @@ fn every_setting_is_read() {
     })))
     .unwrap();
     assert_eq!(config.attestation.provider, ProviderChoice::SoftwareOnly);
+    assert_eq!(config.attestation.expected(), Some(TaggedDigest::Sha384([0x0a; 48])));
+    assert_eq!((config.attestation.validity_seconds, config.attestation.staleness_policy), (60, Severity::WarnOnly));
     assert_eq!(config.catalog.drift_policy, Severity::WarnOnly);
     assert_eq!(config.catalog.unanswered_list, Severity::WarnOnly);
     assert_eq!(config.catalog.recheck_seconds, 86_400);
@@ -162,10 +168,29 @@ fn lost_indentation_gets_the_fix() {
 
 #[test]
 fn wrong_values_are_refused_where_they_are() {
-    use RefusalCode::{InvalidValue, Missing, Unsupported};
+    use RefusalCode::{InvalidValue, Missing};
     for (extra, code, field, found) in [
         (json!({"attestation": {"provider": "sgx"}}), InvalidValue, "attestation.provider", r#""sgx""#),
-        (json!({"attestation": {"provider": "tdx"}}), Unsupported, "attestation.provider", r#""tdx""#),
+        (json!({"attestation": {"provider": "intel-tdx"}}), InvalidValue, "attestation.provider", r#""intel-tdx""#),
+        (
+            json!({"attestation": {"expected_measurement": "SHA256:00"}}),
+            InvalidValue,
+            "attestation.expected_measurement",
+            r#""SHA256:00""#,
+        ),
+        (json!({"attestation": {"validity_seconds": 59}}), InvalidValue, "attestation.validity_seconds", "59"),
+        (
+            json!({"attestation": {"validity_seconds": 2_592_001}}),
+            InvalidValue,
+            "attestation.validity_seconds",
+            "2592001",
+        ),
+        (
+            json!({"attestation": {"staleness_policy": "ignore"}}),
+            InvalidValue,
+            "attestation.staleness_policy",
+            r#""ignore""#,
+        ),
         (json!({"attestation": {"provider": 7}}), InvalidValue, "attestation.provider", "7"),
         (json!({"attestation": null}), InvalidValue, "attestation", "null"),
         (json!({"attestation": ["auto"]}), InvalidValue, "attestation", r#"["auto"]"#),
@@ -254,7 +279,9 @@ fn what_stands_in_place_of_a_hash_is_not_repeated() {
 #[test]
 fn expected_says_how_to_get_there() {
     for (extra, expected) in [
-        (json!({"attestation": {"provider": "tdx"}}), "auto or software-only; tdx is not in this build"),
+        (json!({"attestation": {"provider": "intel-tdx"}}), "tdx, which is what intel-tdx is called here; or auto"),
+        (json!({"attestation": {"provider": "sgx"}}), "one of auto, azure, tpm, sev-snp, tdx, software-only"),
+        (json!({"attestation": {"validity_seconds": 0}}), "60 to 2592000: at least a minute, at most 30 days"),
         (json!({"attestation": {"enforcement_mode": "off"}}), "one of enforcing, advisory, silent"),
         (json!({"limits": {"max_sessions": "many"}}), "a whole number"),
         (json!({"limits": {"max_headers": 5}}), "10 to 1000: common clients send about ten"),
@@ -337,7 +364,9 @@ fn schema_and_parser_agree() {
     }
     for wrong in [
         json!({"attestation": {"provder": "auto"}}),
-        json!({"attestation": {"provider": "tdx"}}),
+        json!({"attestation": {"provider": "intel-tdx"}}),
+        json!({"attestation": {"validity_seconds": 1}}),
+        json!({"attestation": {"expected_measurement": "sha256:00"}}),
         json!({"provider": "auto"}),
         json!({"limits": {"max_sessions": 0}}),
         json!({"limits": {"max_sessions": 1_000_001}}),
@@ -385,7 +414,7 @@ fn an_auditor_is_a_key_that_can_be_sealed_to() {
 #[test]
 fn outside_dev_mode_there_is_an_auditor() {
     let nobody = config(&with(&json!({}))).unwrap().audit;
-    let (_, dev) = crate::evidence::software::attest(claim::time::Timestamp::from_seconds(0)).unwrap();
+    let dev = crate::evidence::dev_mode();
     nobody.require_auditor(Some(&dev)).unwrap();
     let refused = nobody.require_auditor(None).unwrap_err();
     assert_eq!((refused.code, refused.field.0.as_str()), (RefusalCode::Missing, "audit.auditor_key"));

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use wire::{HostOpen, OpenAnswer, OpenRefusal};
 
 use crate::control;
+use crate::evidence::TpmPath;
 use crate::gateway::Gateway;
 use crate::limits;
 use crate::transport::{Address, BoxStream, Listener};
@@ -27,6 +28,8 @@ pub use self::routes::ENDPOINTS;
 pub struct Enclave {
     /// Where it listens.
     pub address: Address,
+    /// Where the TPM is, if there is one.
+    pub tpm: TpmPath,
     /// Set once, by the boot bundle.
     pub gateway: OnceCell<Rc<Gateway>>,
     control: Cell<bool>,
@@ -37,9 +40,10 @@ pub struct Enclave {
 
 impl Enclave {
     /// An enclave that waits for its control stream.
-    pub fn new(address: Address) -> Rc<Self> {
+    pub fn new(address: Address, tpm: TpmPath) -> Rc<Self> {
         Rc::new(Self {
             address,
+            tpm,
             gateway: OnceCell::new(),
             control: Cell::new(false),
             streams: Cell::new(0),

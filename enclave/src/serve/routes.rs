@@ -83,7 +83,7 @@ pub(super) async fn serve(
     let answer = match route {
         Route::Health => Ok(http::json(StatusCode::OK, r#"{"status":"ok"}"#)),
         Route::Ready => ready(&gateway),
-        Route::Attestation => attestation(&gateway, &query),
+        Route::Attestation => Box::pin(attestation(&gateway, &query)).await,
         Route::Resource => resource(&gateway),
         Route::Order(order) => match gateway.access.operator(shown) {
             Ok(()) => Box::pin(orders::serve(&gateway, order, request)).await,
@@ -140,11 +140,11 @@ fn ready(gateway: &Gateway) -> Answer {
     Ok(http::json(StatusCode::OK, r#"{"status":"ready"}"#))
 }
 
-fn attestation(gateway: &Gateway, query: &str) -> Answer {
+async fn attestation(gateway: &Gateway, query: &str) -> Answer {
     let nonce = parameter(query, "nonce")
         .ok_or_else(|| Refused::saying(Code::InvalidQuery, "nonce is missing: 16 to 64 bytes in base64url"))?;
     claims::check_nonce(nonce).map_err(|text| Refused::saying(Code::InvalidQuery, text))?;
-    Ok(http::json(StatusCode::OK, claims::attestation(gateway, nonce)?))
+    Ok(http::json(StatusCode::OK, claims::attestation(gateway, nonce).await?))
 }
 
 fn resource(gateway: &Gateway) -> Answer {

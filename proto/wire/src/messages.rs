@@ -351,6 +351,16 @@ pub struct ReloadReport {
 pub enum Provider {
     /// No hardware; dev mode.
     SoftwareOnly,
+    /// AMD SEV-SNP behind Azure's paravisor, by its vTPM.
+    AzureSnp,
+    /// Intel TDX behind Azure's paravisor, by its vTPM.
+    AzureTdx,
+    /// AMD SEV-SNP.
+    SevSnp,
+    /// Intel TDX.
+    Tdx,
+    /// A TPM 2.0.
+    Tpm,
 }
 
 /// `attestation.enforcement_mode`.
@@ -421,6 +431,8 @@ pub enum RefusalCode {
     Signature,
     /// A version that is lower than what is required, or cannot be compared.
     Version,
+    /// The hardware that is to vouch for the enclave is there, and gives no evidence.
+    Attestation,
 }
 
 /// A decision as counted and logged.

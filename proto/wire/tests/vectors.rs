@@ -145,6 +145,10 @@ fn events(vectors: &mut Vectors<'_>) {
     for enforcement in [Enforcement::Enforcing, Enforcement::Advisory, Enforcement::Silent] {
         check(vectors, &format!("ControlEvent::Booted({enforcement:?})"), &ControlEvent::Booted(report(enforcement)));
     }
+    for provider in [Provider::AzureSnp, Provider::AzureTdx, Provider::SevSnp, Provider::Tdx, Provider::Tpm] {
+        let attested = BootReport { provider, ..report(Enforcement::Enforcing) };
+        check(vectors, &format!("ControlEvent::Booted({provider:?})"), &ControlEvent::Booted(attested));
+    }
     let warned = BootReport {
         warnings: vec!["w".into(), Text::default()],
         policy_signed_by: Some([6; 32]),
@@ -211,6 +215,7 @@ fn refusals(vectors: &mut Vectors<'_>) {
         RefusalCode::State,
         RefusalCode::Signature,
         RefusalCode::Version,
+        RefusalCode::Attestation,
     ];
     let documents =
         [Document::None, Document::Config, Document::Policy("a.cedar".into()), Document::Catalog, Document::Controls];
@@ -305,12 +310,12 @@ fn no_variant_is_forgotten() {
     }
     fn refusal(code: RefusalCode, document: &Document) {
         use RefusalCode::{
-            Cedar, Duplicate, HashMismatch, InvalidValue, Malformed, Missing, NoTee, Signature, State, UnknownKey,
-            Unsupported, Version,
+            Attestation, Cedar, Duplicate, HashMismatch, InvalidValue, Malformed, Missing, NoTee, Signature, State,
+            UnknownKey, Unsupported, Version,
         };
         match code {
             Malformed | UnknownKey | Missing | InvalidValue | Duplicate | HashMismatch | Cedar | Unsupported
-            | NoTee | State | Signature | Version => {}
+            | NoTee | State | Signature | Version | Attestation => {}
         }
         match document {
             Document::None | Document::Config | Document::Policy(_) | Document::Catalog | Document::Controls => {}
@@ -323,7 +328,14 @@ fn no_variant_is_forgotten() {
         answer: AppendAnswer,
         item: &RecallItem,
     ) {
-        let Provider::SoftwareOnly = provider;
+        match provider {
+            Provider::SoftwareOnly
+            | Provider::AzureSnp
+            | Provider::AzureTdx
+            | Provider::SevSnp
+            | Provider::Tdx
+            | Provider::Tpm => {}
+        }
         match enforcement {
             Enforcement::Enforcing | Enforcement::Advisory | Enforcement::Silent => {}
         }

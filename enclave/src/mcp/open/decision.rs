@@ -75,7 +75,7 @@ impl OpenCall {
             call_count: state.summary.total,
             domains_touched: state.summary.domains,
             egress: false,
-            attestation_platform: gateway.boot.evidence.platform.as_str(),
+            attestation_platform: gateway.boot.attestor.about().platform.as_str(),
             now: gateway.clock.now().seconds(),
         }))
     }
