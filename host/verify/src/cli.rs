@@ -14,6 +14,7 @@ mod keyfile;
 mod operator;
 #[cfg(feature = "connect")]
 mod provision;
+mod snp_report;
 mod store_export;
 mod store_verify;
 mod table;
@@ -119,6 +120,8 @@ enum Command {
     /// Verify a gateway, then bring it a tool's secret or its certificate, past whoever runs it
     #[cfg(feature = "connect")]
     Provision(provision::Args),
+    /// Judge one attestation report of AMD SEV-SNP
+    SnpReport(snp_report::Args),
     /// Check or read a gateway's record store
     #[command(subcommand)]
     Store(StoreCommand),
@@ -148,6 +151,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &
         (Some(Command::Operator(command)), _) => operator::run(&command, out),
         #[cfg(feature = "connect")]
         (Some(Command::Provision(args)), _) => provision::run(&args, out),
+        (Some(Command::SnpReport(args)), _) => snp_report::run(&args, out),
         (Some(Command::Store(StoreCommand::Verify(args))), _) => store_verify::run(&args, out, err),
         (Some(Command::Store(StoreCommand::Export(args))), _) => store_export::run(&args, out, err),
         (None, None) => Ok(Exit::Usage),

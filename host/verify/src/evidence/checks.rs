@@ -182,6 +182,96 @@ checks! {
         "Secure Boot is on, if the references require it. What runs is known from the PCRs all the same.";
     HclUserData = "hcl.user_data", Ours, "HCL_USER_DATA_MISMATCH",
         "The claims carry the boot's binding: the hardware's report itself names the enclave's key, whatever the vTPM does.";
+
+    SnpFormat = "snp.format", Genuine, "SNP_REPORT_MALFORMED",
+        "The bytes are one attestation report of 1184 bytes. A verifier that reads less, or more, judges something \
+         that the hardware did not sign.";
+    SnpVersion = "snp.version", Genuine, "SNP_VERSION_UNKNOWN",
+        "The report's layout is a version that is known here, 2 to 5. In a newer one a field may mean something \
+         else: what is not understood is not accepted.";
+    SnpReserved = "snp.reserved", Genuine, "SNP_RESERVED_IN_USE",
+        "Reserved bytes are zero, also those around the signature, which nothing signs. Otherwise the layout is not \
+         what the version says, or somebody has written into the report.";
+    SnpAlgorithm = "snp.algorithm", Genuine, "SNP_ALGORITHM_UNKNOWN",
+        "The report names ECDSA P-384 with SHA-384, the only algorithm that there is. Without this check a later, \
+         weaker one would be taken for it.";
+    SnpSigningKey = "snp.signing_key", Genuine, "SNP_SIGNING_KEY_UNKNOWN",
+        "The report says that a chip's key (VCEK) or a provider's (VLEK) signed it, and that its signature is not \
+         masked. A report that nobody signed shows nothing.";
+    SnpEndorsement = "snp.endorsement", Genuine, "SNP_ENDORSEMENT_OF_OTHER_KEY",
+        "The certificate is of the kind of key that the report names: VCEK or VLEK. A provider can hold a VLEK for \
+         many chips, so the one must not pass for the other.";
+    SnpChain = "snp.chain", Genuine, "SNP_CHAIN_INVALID",
+        "Signatures lead from the key's certificate to a root key of AMD that is pinned here, over certificates \
+         that may issue. Without it anybody could certify a key of his own.";
+    SnpProduct = "snp.product", Genuine, "SNP_PRODUCT_MISMATCH",
+        "The certificate is for the product that the report's processor is, and by the CA for such keys of it. The \
+         product decides what the bytes of a TCB version mean: read as another's, old firmware looks new.";
+    SnpChip = "snp.chip", Genuine, "SNP_CHIP_MISMATCH",
+        "The key is of the chip that the report names; a report by a VLEK names none. Otherwise the evidence of one \
+         machine would be taken for another's.";
+    SnpKeyTcb = "snp.key_tcb", Genuine, "SNP_KEY_TCB_MISMATCH",
+        "The key was certified for exactly the TCB that the report says it was derived from, every number of it. \
+         Old firmware has other keys: with this it cannot say that it is new.";
+    SnpSignature = "snp.signature", Genuine, "SNP_SIGNATURE_INVALID",
+        "The key signed the report's bytes as they came. Without it everything in the report is somebody's word.";
+    SnpPolicy = "snp.policy", Genuine, "SNP_POLICY_UNKNOWN",
+        "All bits of the guest's policy are known here. One that is not might allow the host something that nobody \
+         has judged.";
+    SnpDebug = "snp.debug", Genuine, "SNP_DEBUG_ALLOWED",
+        "The host may not debug the guest. If it may, it reads and writes all of the guest's memory, and every \
+         promise of the hardware is void.";
+    SnpMigration = "snp.migration", Genuine, "SNP_MIGRATION_ALLOWED",
+        "No migration agent may be given the guest. An agent gets the guest's memory, and it is not what was measured.";
+    SnpSmt = "snp.smt", Genuine, "SNP_SMT_ALLOWED",
+        "If the references forbid it, the guest's policy keeps other threads off its cores. A neighbour on the same \
+         core can watch what both share.";
+    SnpAbi = "snp.abi", Genuine, "SNP_FIRMWARE_BELOW_POLICY",
+        "The firmware is at least what the guest's policy asks for. Hardware does not launch a guest on older \
+         firmware, so a report that says so is not what it seems.";
+    SnpVmpl = "snp.vmpl", Genuine, "SNP_VMPL_NOT_ACCEPTED",
+        "The report was asked for at an accepted privilege level, by default the highest, 0. Software at a lower \
+         one runs under another's control within the same guest.";
+    SnpCommitted = "snp.committed", Genuine, "SNP_COMMITTED_ABOVE_CURRENT",
+        "What is committed is not newer than what runs. Hardware does not allow that, so a report that says so is \
+         not what it seems.";
+    SnpDates = "snp.dates", Current, "SNP_CERTIFICATE_NOT_VALID",
+        "Every certificate of the path was valid at the time in question. AMD does not answer for a key after its \
+         date.";
+    SnpCrl = "snp.crl", Current, "SNP_CRL_INVALID",
+        "A list of revoked certificates is signed by the CA that it names. A list that anybody can write revokes \
+         nothing and keeps nothing from being revoked. Absent is said so, and only refused if the references \
+         require one.";
+    SnpRevocation = "snp.revocation", Current, "SNP_CERTIFICATE_REVOKED",
+        "No certificate of the path is on a list of revoked ones. AMD revokes a signing key that it does not trust \
+         any more.";
+    SnpCrlDates = "snp.crl_dates", Current, "SNP_CRL_EXPIRED",
+        "The list was the newest at the time in question. With an old one what was revoked since stays unseen.";
+    SnpProvisional = "snp.provisional", Current, "SNP_FIRMWARE_PROVISIONAL",
+        "What runs is committed, unless the references accept provisional firmware. The host can take uncommitted \
+         firmware back to an older one while the guest runs.";
+    SnpMinimumTcb = "snp.minimum_tcb", Current, "SNP_TCB_BELOW_MINIMUM",
+        "No number of the reported, committed, launch and current TCB is below the minimum that the references name \
+         for the product. Without a minimum, firmware with published holes is as good as any.";
+    SnpPlatform = "snp.platform", Current, "SNP_PLATFORM_UNREADABLE",
+        "How the platform is configured, shown and not judged: multithreading, memory encryption, ECC, whether \
+         memory was checked for aliases.";
+    SnpMitigations = "snp.mitigations", Current, "SNP_MITIGATIONS_UNREADABLE",
+        "Which mitigations the firmware verified, shown and not judged: reports of version 5 have them.";
+    SnpIdKey = "snp.id_key", Ours, "SNP_ID_KEY_NOT_APPROVED",
+        "The key that signed the guest's ID block is an approved one, if the references name any. In Azure it is \
+         Microsoft's, and says whose paravisor it is.";
+    SnpAuthorKey = "snp.author_key", Ours, "SNP_AUTHOR_KEY_NOT_APPROVED",
+        "The key that certified the ID key is an approved one, if the references name any.";
+    SnpGuestSvn = "snp.guest_svn", Ours, "SNP_GUEST_SVN_TOO_LOW",
+        "The guest's version is not below the minimum that the references name: an older one, signed by the same \
+         key, may have holes.";
+    SnpReportData = "snp.report_data", Ours, "SNP_REPORT_DATA_MISMATCH",
+        "All 64 bytes of the guest's data are what they should be. They bind the report to this key and this boot \
+         or session: without them any guest's report would do, also a recorded one.";
+    SnpMeasurement = "snp.measurement", Ours, "SNP_MEASUREMENT_NOT_APPROVED",
+        "The launch digest is that of an approved image. Without it the hardware vouches for whatever program runs \
+         there.";
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod checks;
 pub mod event_log;
 pub mod hcl;
 mod report;
+pub mod snp;
 pub mod tpm;
 pub mod x509;
 

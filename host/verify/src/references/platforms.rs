@@ -19,7 +19,7 @@ pub struct Platforms {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SnpPolicy {
-    /// Lowest security versions, by product; a product without one is accepted at any.
+    /// Lowest security versions, by product; of a product without one, whether it is current stays open.
     pub minimum_tcb: MinimumTcb,
     /// Accepted VMPLs; by default 0 alone.
     pub vmpl: Vec<u8>,
