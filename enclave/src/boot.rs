@@ -13,7 +13,7 @@ use claim::sealing::Sealing;
 use claim::time::Timestamp;
 use claim::{Digest, json};
 use tokio::task::spawn_local;
-use wire::{BootBundle, BootRefusal, BootReport, Document, RefusalCode};
+use wire::{Blob, BootBundle, BootRefusal, BootReport, Document, RefusalCode};
 
 use crate::audit::{Audit, Sealer};
 use crate::catalog::Catalog;
@@ -214,6 +214,7 @@ pub fn boot(
     let secrets = Secrets::of(&catalog);
     let gateway = Gateway {
         sessions: RefCell::new(Sessions::new(&config)),
+        collateral: RefCell::default(),
         access,
         upstreams: Upstreams::new(&catalog, callback, &config.limits, &roots, &clock, &secrets)?,
         secrets,
@@ -403,5 +404,6 @@ fn report(
         halted: loaded.controls.halted,
         controls_epoch: loaded.in_force.as_ref().map(|in_force| in_force.controls.epoch),
         tls_spki: tls_spki.iter().map(|key| *key.bytes()).collect(),
+        evidence: Blob::default(),
     }
 }

@@ -13,6 +13,7 @@ use wire::{
 
 use crate::boot;
 use crate::claims;
+use crate::collateral;
 use crate::document::refusal;
 use crate::events::Events;
 use crate::gateway::Gateway;
@@ -70,6 +71,10 @@ async fn read(
             },
             ControlRequest::Reload(files) => match reload_running(enclave, &files).await {
                 Ok(report) => ControlEvent::Reloaded(report),
+                Err(refusal) => ControlEvent::Refused(refusal),
+            },
+            ControlRequest::Collateral(document) => match keep_collateral(enclave, &document) {
+                Ok(()) => ControlEvent::CollateralKept,
                 Err(refusal) => ControlEvent::Refused(refusal),
             },
             ControlRequest::Shutdown => {
@@ -140,6 +145,15 @@ async fn reload_running(enclave: &Rc<Enclave>, files: &[PolicyFile]) -> Result<R
             Err(refusal(RefusalCode::State, &Document::None, "", "a reload before the boot", "a boot bundle first"))
         }
     }
+}
+
+fn keep_collateral(enclave: &Rc<Enclave>, document: &Blob) -> Result<(), BootRefusal> {
+    let Some(gateway) = enclave.gateway.get() else {
+        let found = "collateral before the boot";
+        return Err(refusal(RefusalCode::State, &Document::None, "collateral", found, "a boot bundle first"));
+    };
+    gateway.collateral.replace(Some(Rc::new(collateral::read(&document.0)?)));
+    Ok(())
 }
 
 /// Calls in flight finish, then every session is closed and its final claim stored.

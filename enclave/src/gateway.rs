@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use claim::attachment::Collateral;
 use claim::bootlog::{ControlRecord, RecordKind};
 use claim::entry::{Draft, EntryType, PolicyDecision, SealedEntry};
 use claim::evidence::Settings;
@@ -77,6 +78,8 @@ pub struct Gateway {
     pub audit: Rc<Audit>,
     /// Who may call.
     pub access: Access,
+    /// What the host says goes with the evidence; the newest, believed for nothing.
+    pub collateral: RefCell<Option<Rc<Collateral>>>,
     /// Open and closed sessions.
     pub sessions: RefCell<Sessions>,
     /// Tool servers.

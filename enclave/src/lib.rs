@@ -10,6 +10,7 @@ pub mod audit;
 pub mod boot;
 pub mod catalog;
 pub mod claims;
+pub mod collateral;
 pub mod config;
 pub mod control;
 pub mod controls;

@@ -29,6 +29,9 @@ Examples:
     host --dev-enclave --metrics 127.0.0.1:9464
     host status
 
+  Serve with an enclave on hardware that somebody else started:
+    host --enclave unix:/run/cmcp/enclave.sock --config cmcp-config.yaml
+
   The definition_hash for a catalog entry:
     host hash-definition approved_definition.json
 

@@ -24,7 +24,7 @@ pub enum ControlError {
     #[error("control stream: {0}")]
     Wire(#[from] WireError),
     /// The enclave does not take this control stream.
-    #[error("the enclave refused the control stream: {0:?}")]
+    #[error("the enclave refused the control stream{}", match .0 { OpenRefusal::ControlTaken => ": another host has it", _ => "" })]
     NotTaken(OpenRefusal),
     /// The enclave refused the boot bundle.
     #[error("the enclave refused to start: {} found {}, expected {}", .0.field.0, .0.found.0, .0.expected.0)]
@@ -179,6 +179,15 @@ impl Control {
     /// The stream broke.
     pub async fn reload(&mut self, files: Vec<PolicyFile>) -> Result<(), ControlError> {
         Ok(wire::write(&mut self.writer, &ControlRequest::Reload(files)).await?)
+    }
+
+    /// Asks the enclave to attach this to claims; it answers with [`ControlEvent::CollateralKept`] or
+    /// [`ControlEvent::Refused`].
+    ///
+    /// # Errors
+    /// The stream broke.
+    pub async fn collateral(&mut self, document: Vec<u8>) -> Result<(), ControlError> {
+        Ok(wire::write(&mut self.writer, &ControlRequest::Collateral(wire::Blob(document))).await?)
     }
 
     /// The next event; `None` when the stream has ended.

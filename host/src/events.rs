@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use wire::{BootReport, Counters, Enforcement, LogEvent, Provider, ReloadReport, StoreFailure};
+use wire::{BootRefusal, BootReport, Counters, Enforcement, LogEvent, Provider, ReloadReport, StoreFailure};
 
 use crate::documents::{Catalog, Documents, Finding, Origin};
 use crate::report::{Reporter, hex, sha256};
@@ -78,6 +78,13 @@ pub fn reloaded(reporter: Reporter, outcome: Result<&ReloadReport, &Finding>) {
     }
 }
 
+/// The enclave does not attach this to claims.
+pub fn collateral_refused(reporter: Reporter, refusal: &BootRefusal) {
+    let BootRefusal { field, found, expected, .. } = refusal;
+    let text = format!("collateral is not attached to claims: {}: found {}, expected {}", field.0, found.0, expected.0);
+    reporter.warn("collateral_refused", &text, json!({}));
+}
+
 /// As in the configuration; of Azure also which hardware.
 pub fn provider(provider: Provider) -> &'static str {
     match provider {
@@ -121,7 +128,9 @@ impl Log {
         }
         let (name, text, fields) = described(catalog, event);
         match event {
-            LogEvent::Denied { .. } | LogEvent::StoreRecovered { .. } => self.reporter.info(name, &text, fields),
+            LogEvent::Denied { .. } | LogEvent::StoreRecovered { .. } | LogEvent::AttestationRenewed => {
+                self.reporter.info(name, &text, fields);
+            }
             _ => self.reporter.warn(name, &text, fields),
         }
     }
@@ -200,6 +209,12 @@ fn described(catalog: &Catalog, event: LogEvent) -> (&'static str, String, Value
             format!("the record store lost batch {batch} and what follows; calls are refused until the next start"),
             json!({ "batch": batch }),
         ),
+        LogEvent::AttestationStale => (
+            "attestation_stale",
+            "the evidence has outlived its validity and cannot be renewed: the TEE or TPM does not answer".to_owned(),
+            json!({}),
+        ),
+        LogEvent::AttestationRenewed => ("attestation_renewed", "the evidence is renewed again".to_owned(), json!({})),
         LogEvent::Dropped { events } => {
             ("dropped", format!("{events} log events were dropped"), json!({ "events": events }))
         }

@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod codes;
+pub mod collateral;
 pub mod control;
 pub mod demo;
 pub mod documents;

@@ -47,6 +47,8 @@ pub const SCRAPE_ANSWER: u64 = 64 << 20;
 
 /// For the enclave to open its socket.
 pub const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause between attempts to reach an enclave that somebody else starts.
+pub const ATTACH_PAUSE: Duration = Duration::from_millis(100);
 /// For the enclave to load the boot bundle: thousands of policies take seconds.
 pub const BOOT_TIMEOUT: Duration = Duration::from_mins(1);
 /// For the enclave to finish calls, close sessions and store their claims.
@@ -61,6 +63,19 @@ pub const RESTART_FIRST: Duration = Duration::from_millis(200);
 pub const RESTART_LONGEST: Duration = Duration::from_secs(10);
 /// An enclave that ran this long starts the pauses over.
 pub const RESTART_RESET: Duration = Duration::from_mins(1);
+
+/// An answer of a service that has collateral, in bytes; Intel's list of revoked processors is the longest.
+pub const COLLATERAL_ANSWER: u64 = 512 << 10;
+/// For one such answer.
+pub const COLLATERAL_TIMEOUT: Duration = Duration::from_secs(20);
+/// First pause before collateral that is missing is asked for again; doubled each time.
+pub const COLLATERAL_RETRY: Duration = Duration::from_secs(5);
+/// Longest of these pauses.
+pub const COLLATERAL_RETRY_LONGEST: Duration = Duration::from_hours(1);
+/// Collateral is fetched anew after this time: statements of vendors are dated, and some live for weeks only.
+pub const COLLATERAL_REFRESH: Duration = Duration::from_hours(12);
+/// Certificates that are looked for above an attestation key's.
+pub const ISSUERS: usize = 4;
 
 /// A configuration file in bytes.
 pub const CONFIG_FILE: u64 = 1 << 20;

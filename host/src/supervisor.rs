@@ -1,9 +1,8 @@
 //! Keeps an enclave running and its streams served, from the first boot to an orderly stop.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,9 +14,10 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use wire::{BootReport, ControlEvent, Counters, PolicyFile};
 
+use crate::collateral::{Fetching, Sources};
 use crate::control::ControlError;
 use crate::documents::{Documents, Finding, Mode};
-use crate::enclave::{Enclave, StartError};
+use crate::enclave::{Enclave, Ending, Source, StartError};
 use crate::events::Log;
 use crate::gateway::{Callbacks, Gateway};
 use crate::metrics::Metrics;
@@ -58,8 +58,10 @@ pub struct Supervisor {
     pub listener: TcpListener,
     /// Where records go.
     pub store: Arc<Store<Folder>>,
-    /// The enclave's program.
-    pub program: PathBuf,
+    /// Where enclaves come from.
+    pub source: Source,
+    /// Where what goes with their evidence comes from.
+    pub collateral: Sources,
     /// What to ask of the enclave.
     pub mode: Mode,
     /// Tool servers that are processes.
@@ -73,7 +75,7 @@ pub struct Supervisor {
 /// How the serving of one enclave ended.
 enum End {
     Stopped,
-    Died { status: Option<ExitStatus>, counters: Counters },
+    Died { how: Ending, counters: Counters },
 }
 
 /// One booted enclave.
@@ -83,8 +85,16 @@ struct Running {
     callbacks: Callbacks,
     counters: Counters,
     log: Log,
-    /// What the enclave was asked to reload and has not answered.
-    reloading: Option<Vec<PolicyFile>>,
+    /// What goes with its evidence, as it is fetched.
+    collateral: Fetching,
+    /// What the enclave was asked and has not answered, in order.
+    asked: VecDeque<Asked>,
+}
+
+/// What is answered on the control stream.
+enum Asked {
+    Reload(Vec<PolicyFile>),
+    Collateral,
 }
 
 impl Supervisor {
@@ -110,9 +120,9 @@ impl Supervisor {
             let started = Instant::now();
             match self.serve(running, &mut signals).await? {
                 End::Stopped => break,
-                End::Died { status, counters } => {
+                End::Died { how, counters } => {
                     self.metrics.enclave_ended();
-                    self.report_death(status, &counters);
+                    self.report_death(how, &counters);
                 }
             }
             if started.elapsed() > limits::RESTART_RESET {
@@ -126,10 +136,21 @@ impl Supervisor {
         Ok(self.store.close()?)
     }
 
-    /// Starts another enclave after a pause, which grows each time; nothing if a signal comes first.
+    /// Starts another enclave after a pause, which grows each time, or waits for another that somebody else starts; nothing if
+    /// a signal comes first.
     async fn restart(&self, pause: &mut Duration, signals: &mut Signals) -> Result<Option<Running>, SuperviseError> {
+        let mut said = None;
         loop {
-            self.reporter.info("restarting", &format!("restarting in {} ms", pause.as_millis()), json!({}));
+            match &self.source {
+                Source::Program(_) => {
+                    self.reporter.info("restarting", &format!("restarting in {} ms", pause.as_millis()), json!({}));
+                }
+                Source::Attached(transport) if said.is_none() => {
+                    let text = format!("waiting for an enclave at unix:{}", transport.socket().display());
+                    self.reporter.info("waiting", &text, json!({}));
+                }
+                Source::Attached(_) => {}
+            }
             let attempt = async {
                 sleep(*pause).await;
                 self.start().await
@@ -143,8 +164,12 @@ impl Supervisor {
                     return Ok(Some(running));
                 }
                 Err(refused @ (SuperviseError::Refused(_) | SuperviseError::NoTee(_))) => return Err(refused),
+                // Whoever waits for somebody else says only once why.
+                Err(error)
+                    if matches!(self.source, Source::Attached(_)) && said.as_ref() == Some(&error.to_string()) => {}
                 Err(error) => {
                     self.reporter.warn("start_failed", &format!("the enclave did not start: {error}"), json!({}));
+                    said = Some(error.to_string());
                 }
             }
         }
@@ -152,7 +177,7 @@ impl Supervisor {
 
     /// Starts an enclave and boots it.
     async fn start(&self) -> Result<(Running, BootReport), SuperviseError> {
-        let enclave = Enclave::start(&self.program).await?;
+        let enclave = Enclave::of(&self.source).await?;
         let servers = self.documents.catalog.servers.clone();
         let (transport, store, metrics) =
             (Arc::clone(&enclave.transport), Arc::clone(&self.store), Arc::clone(&self.metrics));
@@ -165,10 +190,14 @@ impl Supervisor {
             callbacks,
             counters: Counters::default(),
             log: Log::new(self.reporter),
-            reloading: None,
+            collateral: Fetching::none(),
+            asked: VecDeque::new(),
         };
         match self.boot(&mut running).await {
-            Ok(report) => Ok((running, report)),
+            Ok(report) => {
+                running.collateral = self.collateral.fetch(&report, self.reporter);
+                Ok((running, report))
+            }
             Err(error) => {
                 running.end(limits::EXIT_TIMEOUT).await;
                 Err(error)
@@ -219,6 +248,11 @@ impl Supervisor {
                     // The end of the process is the end of its control stream.
                     None => break false,
                 },
+                Some(document) = running.collateral.next() => {
+                    // A stream that broke shows as the end of the enclave.
+                    let _ = running.enclave.control.collateral(document).await;
+                    running.asked.push_back(Asked::Collateral);
+                }
                 signal = signals.any() => match signal {
                     Wanted::Reload => self.reload(&mut running).await,
                     Wanted::Stop => break true,
@@ -231,21 +265,21 @@ impl Supervisor {
             return stopped.map(|()| End::Stopped);
         }
         let counters = running.counters.clone();
-        let status = running.end(limits::EXIT_TIMEOUT).await;
+        let how = running.end(limits::EXIT_TIMEOUT).await;
         tokio::spawn(async move { timeout(limits::FLUSH_TIMEOUT, agents.join_all()).await });
-        Ok(End::Died { status, counters })
+        Ok(End::Died { how, counters })
     }
 
     /// Has the enclave decide new sessions by the policy bundle as it is now; configuration and catalog stay.
     async fn reload(&self, running: &mut Running) {
-        if running.reloading.is_some() {
+        if running.asked.iter().any(|asked| matches!(asked, Asked::Reload(_))) {
             return self.reporter.warn("policy_not_reloaded", "a reload is under way; send SIGHUP again", json!({}));
         }
         match self.documents.policy_again() {
             Ok(files) => {
                 // A stream that broke shows as the end of the enclave.
                 let _ = running.enclave.control.reload(files.clone()).await;
-                running.reloading = Some(files);
+                running.asked.push_back(Asked::Reload(files));
             }
             Err(finding) => events::reloaded(self.reporter, Err(&finding)),
         }
@@ -254,14 +288,17 @@ impl Supervisor {
     fn event(&mut self, running: &mut Running, event: ControlEvent) {
         match event {
             ControlEvent::Reloaded(report) => {
-                if let Some(files) = running.reloading.take() {
+                if let Some(Asked::Reload(files)) = running.asked.pop_front() {
                     self.documents.set_policy(files);
                     events::reloaded(self.reporter, Ok(&report));
                 }
             }
-            ControlEvent::Refused(refusal) if running.reloading.take().is_some() => {
-                events::reloaded(self.reporter, Err(&self.documents.finding(&refusal)));
-            }
+            ControlEvent::CollateralKept => _ = running.asked.pop_front(),
+            ControlEvent::Refused(refusal) => match running.asked.pop_front() {
+                Some(Asked::Reload(_)) => events::reloaded(self.reporter, Err(&self.documents.finding(&refusal))),
+                Some(Asked::Collateral) => events::collateral_refused(self.reporter, &refusal),
+                None => {}
+            },
             ControlEvent::Counters(counters) => {
                 self.metrics.counters(counters.clone());
                 running.counters = counters;
@@ -298,9 +335,12 @@ impl Supervisor {
         Ok(())
     }
 
-    fn report_death(&self, status: Option<ExitStatus>, counters: &Counters) {
-        let how =
-            status.map_or_else(|| "stopped answering and was killed".to_owned(), |status| format!("ended ({status})"));
+    fn report_death(&self, how: Ending, counters: &Counters) {
+        let how = match how {
+            Ending::Exited(status) => format!("ended ({status})"),
+            Ending::Killed => "stopped answering and was killed".to_owned(),
+            Ending::Gone => "closed its control stream".to_owned(),
+        };
         let lost = counters.sessions_open;
         self.reporter.warn(
             "enclave_died",
@@ -311,13 +351,17 @@ impl Supervisor {
 }
 
 impl Running {
-    /// Waits for the process to be gone and for the store to have what it sent.
-    async fn end(self, patience: Duration) -> Option<ExitStatus> {
+    /// Waits for the enclave to be gone and for the store to have what it sent.
+    async fn end(self, patience: Duration) -> Ending {
         let Self { mut enclave, callbacks, .. } = self;
-        let status = enclave.reap(patience).await;
+        let how = enclave.reap(patience).await;
         drop(enclave);
-        callbacks.finish().await;
-        status
+        match how {
+            // One that does not end with its control stream is not ours to kill, nor to wait for.
+            Ending::Gone => _ = timeout(patience, callbacks.finish()).await,
+            Ending::Exited(_) | Ending::Killed => callbacks.finish().await,
+        }
+        how
     }
 }
 

@@ -11,9 +11,10 @@ use serde_json::json;
 use tokio::net::{TcpListener, lookup_host};
 
 use super::Outcome;
+use crate::collateral::Sources;
 use crate::demo::DemoServer;
 use crate::documents::{Documents, Mode, Origin};
-use crate::enclave;
+use crate::enclave::{self, Source};
 use crate::metrics::{Metrics, server};
 use crate::processes::Processes;
 use crate::quickstart;
@@ -21,12 +22,17 @@ use crate::report::{LogFormat, Reporter};
 use crate::store::disk::Folder;
 use crate::store::{Geometry, Store, StoreError};
 use crate::supervisor::Supervisor;
+use crate::transport::unix::Unix;
 
 #[derive(Debug, Args)]
 pub(super) struct Run {
     /// Run the enclave as a child process without hardware; its claims say so
     #[arg(long, env = "CMCP_DEV_MODE", value_parser = switch, hide_env_values = true)]
     dev_enclave: bool,
+    /// Serve with the enclave that somebody else started with `enclave --listen` at this address, on hardware; when it ends, wait
+    /// for the next one there
+    #[arg(long, value_name = "unix:PATH", value_parser = socket)]
+    enclave: Option<PathBuf>,
     /// With --dev-enclave: speak TLS with agents, as outside dev mode, instead of plain HTTP
     #[arg(long, requires = "dev_enclave")]
     tls: bool,
@@ -42,6 +48,15 @@ pub(super) struct Run {
     /// How to write what happens
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     log_format: LogFormat,
+    #[command(flatten)]
+    collateral: Sources,
+}
+
+fn socket(text: &str) -> Result<PathBuf, String> {
+    match text.split_once(':') {
+        Some(("unix", path)) if !path.is_empty() => Ok(path.into()),
+        _ => Err("expected unix:PATH, as in `enclave --listen unix:PATH`".to_owned()),
+    }
 }
 
 /// The environment variable's value; set to nothing is not set.
@@ -56,6 +71,8 @@ fn switch(text: &str) -> Result<bool, String> {
 impl Run {
     pub(super) async fn execute(self) -> Outcome {
         let reporter = Reporter::new(self.log_format);
+        let source = self.source()?;
+        self.collateral.check()?;
         let documents = self.config.as_deref().map_or_else(Documents::quickstart, Documents::load)?;
         raise_file_limit();
         let listen = self.listen.as_ref().unwrap_or(&documents.settings.listen);
@@ -67,11 +84,29 @@ impl Run {
         if documents.origin == Origin::Quickstart {
             start_demo_server().await?;
         }
-        let program = enclave::sibling()?;
+        let collateral = self.collateral;
         let mode = Mode { dev: self.dev_enclave, tls: self.tls };
         let processes = Arc::new(Processes::new(documents.catalog.clone(), &documents.folder(), reporter));
-        let supervisor = Supervisor { documents, listener, store, program, mode, processes, metrics, reporter };
+        let supervisor =
+            Supervisor { documents, listener, store, source, collateral, mode, processes, metrics, reporter };
         Ok(supervisor.run().await?)
+    }
+
+    fn source(&self) -> Result<Source, Box<dyn Error>> {
+        let Some(socket) = &self.enclave else { return Ok(Source::Program(enclave::sibling()?)) };
+        if self.dev_enclave {
+            return Err(
+                "--enclave is for an enclave on hardware, --dev-enclave (CMCP_DEV_MODE) for one without: choose one"
+                    .into(),
+            );
+        }
+        let unix = Unix::attach(socket).map_err(|error| match error.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                format!("--enclave unix:{}: another host serves with it", socket.display())
+            }
+            _ => format!("--enclave unix:{}: no socket can be made beside it: {error}", socket.display()),
+        })?;
+        Ok(Source::Attached(unix.into()))
     }
 
     /// Binds an address that is for this machine alone in dev mode, because of what is exposed there.

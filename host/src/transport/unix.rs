@@ -1,8 +1,9 @@
-//! Unix sockets in a folder of our own, for the enclave that runs as a child process.
+//! Unix sockets: in a folder of our own for the enclave that runs as a child process, or where somebody else started one.
 
 use std::io;
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::sleep;
@@ -18,7 +19,10 @@ const CALLBACK_PORT: u32 = 1024;
 pub struct Unix {
     socket: PathBuf,
     callback: UnixListener,
-    enclave_pid: u32,
+    /// The enclave's process, whose streams are taken.
+    enclave: AtomicI32,
+    /// The callback socket, if it is ours to remove and the enclave not ours.
+    foreign: Option<PathBuf>,
 }
 
 impl Unix {
@@ -27,10 +31,44 @@ impl Unix {
     /// # Errors
     /// The callback socket cannot be made.
     pub fn new(socket: &Path, enclave_pid: u32) -> io::Result<Self> {
-        let mut callback = socket.as_os_str().to_owned();
-        callback.push(format!("_{CALLBACK_PORT}"));
-        Ok(Self { socket: socket.to_owned(), callback: UnixListener::bind(callback)?, enclave_pid })
+        let enclave = AtomicI32::new(i32::try_from(enclave_pid).unwrap_or_default());
+        Ok(Self { socket: socket.to_owned(), callback: UnixListener::bind(callback(socket))?, enclave, foreign: None })
     }
+
+    /// Listens for whichever enclave listens at `socket`, now and later.
+    ///
+    /// # Errors
+    /// The callback socket cannot be made; another host has it.
+    pub fn attach(socket: &Path) -> io::Result<Self> {
+        let path = callback(socket);
+        if let Err(error) = BlockingStream::connect(&path)
+            && error.kind() == io::ErrorKind::ConnectionRefused
+        {
+            // Left by a host that was killed.
+            std::fs::remove_file(&path)?;
+        }
+        let callback = UnixListener::bind(&path)?;
+        Ok(Self { socket: socket.to_owned(), callback, enclave: AtomicI32::default(), foreign: Some(path) })
+    }
+
+    /// Where the enclave listens.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+}
+
+impl Drop for Unix {
+    fn drop(&mut self) {
+        if let Some(path) = &self.foreign {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn callback(socket: &Path) -> PathBuf {
+    let mut path = socket.as_os_str().to_owned();
+    path.push(format!("_{CALLBACK_PORT}"));
+    path.into()
 }
 
 impl Transport for Unix {
@@ -43,19 +81,23 @@ impl Transport for Unix {
 
     /// A queue that is full is no error but a reason to wait; the callers do not wait for ever.
     async fn connect(&self) -> io::Result<UnixStream> {
-        loop {
+        let stream = loop {
             match UnixStream::connect(&self.socket).await {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(limits::CONNECT_PAUSE).await,
-                other => return other,
+                other => break other?,
             }
+        };
+        if self.foreign.is_some() {
+            self.enclave.store(stream.peer_cred()?.pid().unwrap_or_default(), Ordering::Relaxed);
         }
+        Ok(stream)
     }
 
     /// Another process of the same user could reach the socket; its streams are dropped.
     async fn accept(&self) -> io::Result<UnixStream> {
         loop {
             let (stream, _) = self.callback.accept().await?;
-            if stream.peer_cred()?.pid() == i32::try_from(self.enclave_pid).ok() {
+            if stream.peer_cred()?.pid().unwrap_or_default() == self.enclave.load(Ordering::Relaxed) {
                 return Ok(stream);
             }
         }

@@ -12,7 +12,8 @@ use wire::{
     StorePosition, blocking,
 };
 
-/// Not a test: what the `enclave` script runs. Modes: `refuse` the bundle, `exit` at once, `deaf` to the request to stop.
+/// Not a test: what the `enclave` script runs. Modes: `refuse` the bundle, `exit` at once, `deaf` to the request to stop,
+/// `azure` has hardware, `picky` has it too and takes no collateral.
 #[test]
 fn enclave() {
     let Ok(listen) = std::env::var("FAKE_ENCLAVE") else { return };
@@ -34,6 +35,7 @@ fn enclave() {
         store_head: bundle.store_head,
         control: Mutex::new(control.try_clone().unwrap()),
         records: Mutex::new(None),
+        collateral: Mutex::default(),
     });
     let serving = Arc::clone(&fake);
     thread::spawn(move || serve(&serving, &listener));
@@ -46,6 +48,7 @@ struct Fake {
     store_head: Option<StoreHead>,
     control: Mutex<UnixStream>,
     records: Mutex<Option<(UnixStream, u64)>>,
+    collateral: Mutex<Vec<String>>,
 }
 
 fn boot(control: &mut UnixStream, mode: &str) -> BootBundle {
@@ -54,9 +57,10 @@ fn boot(control: &mut UnixStream, mode: &str) -> BootBundle {
             ControlRequest::Boot(_) | ControlRequest::Check(_) if mode == "refuse" => {
                 refuse(control, RefusalCode::Cedar);
             }
-            ControlRequest::Boot(bundle) if !bundle.dev => refuse(control, RefusalCode::NoTee),
+            ControlRequest::Boot(bundle) if !bundle.dev && !has_hardware(mode) => refuse(control, RefusalCode::NoTee),
             ControlRequest::Boot(bundle) => {
-                blocking::write(control, &ControlEvent::Booted(report())).unwrap();
+                let report = if bundle.dev { report() } else { azure() };
+                blocking::write(control, &ControlEvent::Booted(report)).unwrap();
                 return bundle;
             }
             ControlRequest::Check(_) => blocking::write(control, &ControlEvent::Checked(report())).unwrap(),
@@ -68,7 +72,7 @@ fn boot(control: &mut UnixStream, mode: &str) -> BootBundle {
                     blocking::write(control, &ControlEvent::Part { bytes: Blob(b"part".into()), last }).unwrap();
                 }
             }
-            ControlRequest::Reload(_) => refuse(control, RefusalCode::State),
+            ControlRequest::Reload(_) | ControlRequest::Collateral(_) => refuse(control, RefusalCode::State),
             ControlRequest::Shutdown => exit(0),
         }
     }
@@ -90,7 +94,18 @@ fn report() -> BootReport {
         controls_epoch: None,
         halted: false,
         tls_spki: Vec::new(),
+        evidence: Blob::default(),
     }
+}
+
+fn has_hardware(mode: &str) -> bool {
+    matches!(mode, "azure" | "picky")
+}
+
+/// Of an Azure VM whose attestation key has no certificate.
+fn azure() -> BootReport {
+    let evidence = serde_json::json!({ "evidence": { "type": "azure", "hcl_report": "AAAA" } });
+    BootReport { provider: Provider::AzureSnp, evidence: Blob(evidence.to_string().into_bytes()), ..report() }
 }
 
 fn refuse(control: &mut UnixStream, code: RefusalCode) {
@@ -113,6 +128,11 @@ fn obey(fake: &Fake, control: &mut UnixStream, mode: &str) {
                 fake.append(1);
                 fake.tell(&ControlEvent::Stopped { sessions_closed: 7 });
                 exit(0);
+            }
+            Ok(ControlRequest::Collateral(_)) if mode == "picky" => refuse(control, RefusalCode::Malformed),
+            Ok(ControlRequest::Collateral(document)) => {
+                fake.collateral.lock().unwrap().push(String::from_utf8(document.0).unwrap());
+                fake.tell(&ControlEvent::CollateralKept);
             }
             _ => exit(0),
         }
@@ -142,6 +162,7 @@ impl Fake {
                 let head = self.store_head.map_or_else(|| "none".to_owned(), |head| head.batch.to_string());
                 format!("{} {head}", std::process::id())
             }
+            ["collateral"] => self.collateral.lock().unwrap().join(" "),
             ["append", count] => format!("stored {}", self.append(count.parse().unwrap())),
             ["recall", session] => self.recall(session.parse().unwrap()),
             ["dial", host, port] => self.dial(host, port.parse().unwrap()),

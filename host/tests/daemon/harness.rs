@@ -74,6 +74,28 @@ impl Files {
     }
 }
 
+/// An enclave that nobody's host started; killed when dropped.
+pub(crate) struct Enclave(Child);
+
+impl Enclave {
+    pub(crate) fn start(files: &Files) -> Self {
+        let listen = format!("unix:{}", files.path("there.sock").display());
+        let _ = fs::remove_file(files.path("there.sock"));
+        Self(Command::new(files.path("enclave")).args(["--listen", &listen]).stdout(Stdio::null()).spawn().unwrap())
+    }
+
+    pub(crate) fn ended(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_some()
+    }
+}
+
+impl Drop for Enclave {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A running host; killed when dropped.
 pub(crate) struct Host {
     child: Child,
@@ -89,6 +111,12 @@ impl Drop for Host {
 impl Host {
     pub(crate) fn dev(files: &Files) -> Self {
         Self::start(files, &["--dev-enclave", "--config", "cmcp-config.yaml"])
+    }
+
+    /// With the enclave of [`Enclave::start`], and a metadata service for its collateral.
+    pub(crate) fn attached(files: &Files, imds: &str) -> Self {
+        let socket = format!("unix:{}", files.path("there.sock").display());
+        Self::start(files, &["--enclave", &socket, "--config", "cmcp-config.yaml", "--imds", imds, "--kds", imds])
     }
 
     pub(crate) fn start(files: &Files, arguments: &[&str]) -> Self {

@@ -1,6 +1,8 @@
 //! The built host with a small enclave that speaks the wire and does what an agent tells it.
 
 #[cfg(test)]
+mod attached;
+#[cfg(test)]
 mod fake;
 #[cfg(test)]
 mod harness;

@@ -6,7 +6,7 @@
 //! 3. Every variant has a byte vector in `SPEC.md`, checked by `tests/vectors.rs` in both directions.
 //! 4. What goes from the enclave to the host is numbers and enums. Text goes out only in a [`BootRefusal`], in what names a
 //!    tool server to dial or to spawn and, in dev builds, in a [`ControlEvent::Part`]: only text of or about documents that
-//!    the host itself sent.
+//!    the host itself sent. Outside dev mode a [`BootReport`] carries the boot's evidence too, which every caller is shown.
 
 use bincode::de::BorrowDecoder;
 use bincode::enc::Encoder;
@@ -27,6 +27,10 @@ pub mod limits {
     pub const TEXT: usize = 2 << 10;
     /// The bytes of one [`super::ControlEvent::Part`].
     pub const PART: usize = 48 << 10;
+    /// A [`super::ControlRequest::Collateral`].
+    pub const COLLATERAL: usize = 256 << 10;
+    /// The boot evidence of one [`super::BootReport`]; longer evidence is left out.
+    pub const EVIDENCE: usize = 32 << 10;
     /// Entries of one [`super::ControlEvent::Tools`], which fits [`SMALL`] whatever the numbers are.
     pub const TOOLS: usize = 256;
 }
@@ -250,6 +254,9 @@ pub enum ControlRequest {
     Ask(PolicyQuestions),
     /// Decide sessions that begin from now on by this policy bundle.
     Reload(Vec<PolicyFile>),
+    /// Attach this to claims from now on, in place of what came before: certificates and other statements of vendors, as JSON
+    /// (`proto/claim/SPEC.md`, Attachment); at most [`limits::COLLATERAL`] bytes. Believed for nothing.
+    Collateral(Blob),
 }
 
 /// Requests to decide on, without a gateway.
@@ -298,6 +305,8 @@ pub enum ControlEvent {
     Codes(Vec<CodeTotal>),
     /// Answer to [`ControlRequest::Reload`]: the bundle is in force for sessions that begin from now on.
     Reloaded(ReloadReport),
+    /// Answer to [`ControlRequest::Collateral`]: it has the shape of collateral, and is kept.
+    CollateralKept,
 }
 
 /// What was loaded, as the enclave measured it.
@@ -331,6 +340,9 @@ pub struct BootReport {
     pub halted: bool,
     /// SHA-256 of the SubjectPublicKeyInfo of each TLS key that agents meet; none without TLS.
     pub tls_spki: Vec<[u8; 32]>,
+    /// What the boot shows of itself (`proto/claim/SPEC.md`, Boot evidence), which callers are shown too: collateral is
+    /// fetched by it. Empty in dev mode, and where it is longer than [`limits::EVIDENCE`].
+    pub evidence: Blob,
 }
 
 /// A policy bundle that was reloaded, as the enclave measured it.
@@ -542,6 +554,10 @@ pub enum LogEvent {
         /// Number of the error code, see `docs/errors.md`.
         code: u16,
     },
+    /// Evidence could not be renewed and has outlived its validity.
+    AttestationStale,
+    /// Evidence could be renewed again.
+    AttestationRenewed,
 }
 
 /// What the store holds of this boot.

@@ -78,6 +78,7 @@ fn control_request() -> impl Strategy<Value = ControlRequest> {
             PolicyQuestions { policy: bundle.policy, catalog: bundle.catalog, requests, explain }
         )),
         bundle().prop_map(|bundle| ControlRequest::Reload(bundle.policy)),
+        blob().prop_map(ControlRequest::Collateral),
     ]
 }
 
@@ -98,6 +99,7 @@ fn report() -> impl Strategy<Value = BootReport> {
             controls_epoch,
             halted: controls_epoch.is_none(),
             tls_spki: controls_epoch.map(|_| public_key).into_iter().collect(),
+            evidence: Blob(public_key.into()),
         },
     )
 }

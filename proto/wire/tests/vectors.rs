@@ -120,6 +120,7 @@ fn requests(vectors: &mut Vectors<'_>) {
     check(vectors, "ControlRequest::Ask", &ControlRequest::Ask(questions));
     let files = vec![PolicyFile { path: "a.cedar".into(), bytes: Blob(b"permit".into()) }];
     check(vectors, "ControlRequest::Reload", &ControlRequest::Reload(files));
+    check(vectors, "ControlRequest::Collateral", &ControlRequest::Collateral(Blob(b"{\"crls\":[]}".into())));
 }
 
 fn report(enforcement: Enforcement) -> BootReport {
@@ -138,6 +139,7 @@ fn report(enforcement: Enforcement) -> BootReport {
         controls_epoch: None,
         halted: false,
         tls_spki: Vec::new(),
+        evidence: Blob::default(),
     }
 }
 
@@ -155,6 +157,7 @@ fn events(vectors: &mut Vectors<'_>) {
         controls_epoch: Some(300),
         halted: true,
         tls_spki: vec![[7; 32]],
+        evidence: Blob(b"{}".into()),
         ..report(Enforcement::Enforcing)
     };
     check(vectors, "ControlEvent::Checked", &ControlEvent::Checked(warned));
@@ -179,6 +182,7 @@ fn events(vectors: &mut Vectors<'_>) {
     check(vectors, "ControlEvent::Codes", &ControlEvent::Codes(codes.into()));
     let reloaded = ReloadReport { bundle_hash: [1; 32], signed_by: [6; 32], policies: 3, warnings: vec!["w".into()] };
     check(vectors, "ControlEvent::Reloaded", &ControlEvent::Reloaded(reloaded));
+    check(vectors, "ControlEvent::CollateralKept", &ControlEvent::CollateralKept);
     // Indexes of `Counters::calls` and `ToolTotals::calls`.
     let places =
         [Decision::Allow, Decision::Deny, Decision::AdvisoryDeny, Decision::Fault].map(|decision| decision as usize);
@@ -196,6 +200,8 @@ fn logs(vectors: &mut Vectors<'_>) {
         ("StoreLost", LogEvent::StoreLost { batch: 8 }),
         ("Dropped", LogEvent::Dropped { events: 7 }),
         ("Unapproved", LogEvent::Unapproved { session: 3, tool: 1, code: 34 }),
+        ("AttestationStale", LogEvent::AttestationStale),
+        ("AttestationRenewed", LogEvent::AttestationRenewed),
     ] {
         check(vectors, &format!("ControlEvent::Log({name})"), &ControlEvent::Log(event));
     }
@@ -273,14 +279,15 @@ fn no_variant_is_forgotten() {
         }
     }
     fn request(message: &ControlRequest) {
-        use ControlRequest::{Ask, Boot, Check, HashDefinition, Reload, Schema, Shutdown};
+        use ControlRequest::{Ask, Boot, Check, Collateral, HashDefinition, Reload, Schema, Shutdown};
         match message {
-            Boot(_) | Check(_) | HashDefinition(_) | Shutdown | Schema(_) | Ask(_) | Reload(_) => {}
+            Boot(_) | Check(_) | HashDefinition(_) | Shutdown | Schema(_) | Ask(_) | Reload(_) | Collateral(_) => {}
         }
     }
     fn event(message: &ControlEvent) {
         use ControlEvent::{
-            Booted, Checked, Codes, Counters, DefinitionHash, Log, Part, Refused, Reloaded, Stopped, Tools,
+            Booted, Checked, Codes, CollateralKept, Counters, DefinitionHash, Log, Part, Refused, Reloaded, Stopped,
+            Tools,
         };
         match message {
             Booted(_)
@@ -293,11 +300,15 @@ fn no_variant_is_forgotten() {
             | Part { .. }
             | Tools(_)
             | Codes(_)
-            | Reloaded(_) => {}
+            | Reloaded(_)
+            | CollateralKept => {}
         }
     }
     fn log(event: LogEvent) {
-        use LogEvent::{Denied, Dropped, Faulted, StoreLost, StoreRecovered, StoreUnavailable, Unapproved};
+        use LogEvent::{
+            AttestationRenewed, AttestationStale, Denied, Dropped, Faulted, StoreLost, StoreRecovered,
+            StoreUnavailable, Unapproved,
+        };
         match event {
             Denied { .. }
             | Faulted { .. }
@@ -305,7 +316,9 @@ fn no_variant_is_forgotten() {
             | StoreRecovered { .. }
             | StoreLost { .. }
             | Dropped { .. }
-            | Unapproved { .. } => {}
+            | Unapproved { .. }
+            | AttestationStale
+            | AttestationRenewed => {}
         }
     }
     fn refusal(code: RefusalCode, document: &Document) {
@@ -328,13 +341,9 @@ fn no_variant_is_forgotten() {
         answer: AppendAnswer,
         item: &RecallItem,
     ) {
+        use Provider::{AzureSnp, AzureTdx, SevSnp, SoftwareOnly, Tdx, Tpm};
         match provider {
-            Provider::SoftwareOnly
-            | Provider::AzureSnp
-            | Provider::AzureTdx
-            | Provider::SevSnp
-            | Provider::Tdx
-            | Provider::Tpm => {}
+            SoftwareOnly | AzureSnp | AzureTdx | SevSnp | Tdx | Tpm => {}
         }
         match enforcement {
             Enforcement::Enforcing | Enforcement::Advisory | Enforcement::Silent => {}
