@@ -8,16 +8,19 @@ mod bundle;
 mod claim;
 #[cfg(feature = "connect")]
 mod connect;
+mod event_log;
 mod evidence;
 mod input;
 mod keyfile;
 mod operator;
+mod pcrs;
 #[cfg(feature = "connect")]
 mod provision;
 mod snp_report;
 mod store_export;
 mod store_verify;
 mod table;
+mod tpm_quote;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -114,6 +117,8 @@ enum Command {
     Connect(connect::Args),
     /// Judge evidence of a gateway: is it genuine, is it current, is it of what you approved?
     Evidence(evidence::Args),
+    /// Show the events of a firmware's log, and compare the registers that they make
+    EventLog(event_log::Args),
     /// Make an operator's key, and sign policy bundles and controls with it
     #[command(subcommand)]
     Operator(operator::Command),
@@ -125,6 +130,8 @@ enum Command {
     /// Check or read a gateway's record store
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Judge a TPM's quote by itself: its key, its PCRs, what it is for
+    TpmQuote(tpm_quote::Args),
 }
 
 #[derive(Debug, Subcommand)]
@@ -148,12 +155,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &
         #[cfg(feature = "connect")]
         (Some(Command::Connect(args)), _) => connect::run(&args, out, err),
         (Some(Command::Evidence(args)), _) => evidence::run(&args, out),
+        (Some(Command::EventLog(args)), _) => event_log::run(&args, out),
         (Some(Command::Operator(command)), _) => operator::run(&command, out),
         #[cfg(feature = "connect")]
         (Some(Command::Provision(args)), _) => provision::run(&args, out),
         (Some(Command::SnpReport(args)), _) => snp_report::run(&args, out),
         (Some(Command::Store(StoreCommand::Verify(args))), _) => store_verify::run(&args, out, err),
         (Some(Command::Store(StoreCommand::Export(args))), _) => store_export::run(&args, out, err),
+        (Some(Command::TpmQuote(args)), _) => tpm_quote::run(&args, out),
         (None, None) => Ok(Exit::Usage),
     };
     result.unwrap_or_else(|error| {

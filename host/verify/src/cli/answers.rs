@@ -18,10 +18,10 @@ pub(super) struct Style {
     pub(super) at: Option<Timestamp>,
     /// Print the answers as JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     /// Say of every check what it shows, and what could be done without it
     #[arg(long)]
-    explain: bool,
+    pub(super) explain: bool,
 }
 
 /// Answers on some evidence.

@@ -71,12 +71,20 @@ pub fn appraise_evidence(
     let expected = "TPMT_PUBLIC of a signing key";
     let public = report.read(Check::TpmAkPublic, expected, TpmPublic::parse(&evidence.ak_public.0))?;
     report.check(Check::TpmAkPublic, Ok(format!("{}, name {}", public.key.shown(), hex::encode(&public.name))));
-    report.check(Check::TpmAkAttributes, restricted(&public));
+    restricted(&public, report);
     let certificate = evidence.ak_certificate.as_ref().map(|octets| octets.0.as_slice());
     vouched(certificate, true, &public.key, Vouching::Tpm, material, report);
     let attest = appraise(&(&evidence.quote).into(), &public.key, Some(&qualifying_data(binding)), report)?;
     key_quote(evidence, &public.key, &attest, binding, report);
     Some(attest)
+}
+
+/// Judges what the TPM lets the key do, as its public area says.
+pub fn restricted(public: &TpmPublic, report: &mut Report) {
+    let (found, faults) = (format!("{:#010x}", public.attributes), public.faults());
+    let expected = "fixedTPM, fixedParent, sensitiveDataOrigin, restricted, sign, not decrypt";
+    let mismatch = || Mismatch::new(expected, format!("{found}: {}", faults.join(", ")));
+    report.check(Check::TpmAkAttributes, faults.is_empty().then(|| found.clone()).ok_or_else(mismatch));
 }
 
 /// Judges the certificate of an attestation key, where there is one or must be one.
@@ -145,16 +153,6 @@ fn digest(attest: &Attest, pcrs: &pcrs::Values) -> Result<String, Mismatch> {
 fn qualified(attest: &Attest, expected: &[u8]) -> Result<String, Mismatch> {
     let found = hex::encode(&attest.extra_data);
     if attest.extra_data == expected { Ok(found) } else { Err(Mismatch::new(hex::encode(expected), found)) }
-}
-
-fn restricted(public: &TpmPublic) -> Result<String, Mismatch> {
-    let found = format!("{:#010x}", public.attributes);
-    let faults = public.faults();
-    if faults.is_empty() {
-        return Ok(found);
-    }
-    let expected = "fixedTPM, fixedParent, sensitiveDataOrigin, restricted, sign, not decrypt";
-    Err(Mismatch::new(expected, format!("{found}: {}", faults.join(", "))))
 }
 
 /// The quote for deployed verifiers is of the same boot and for the same key.

@@ -18,8 +18,10 @@ const REGISTERS: u32 = 24;
 /// `pcrIndex` of a TPM's events that are extended nowhere.
 const NOWHERE: u32 = u32::MAX;
 
-/// An event without digests and data, in bytes.
+/// An event without digests and data, in bytes: fewer zeros could be the beginning of one.
 const SHORTEST: usize = 16;
+/// So many ones begin no event: the type of what is extended nowhere is not all ones.
+const ONES: usize = 8;
 
 /// TPM_ALG_IDs and the sizes of their digests, where they are known.
 const SIZES: [(u16, u16); 8] =
@@ -190,8 +192,8 @@ fn event<'a>(reader: &mut Reader<'a>, sizes: &[(u16, u16)]) -> Result<Event<'a>,
     Ok(event)
 }
 
-/// The end; or nothing but zeros or ones behind it, more of them than begin an event.
+/// The end; or nothing but zeros, or nothing but ones, behind it.
 fn is_padding(bytes: &[u8]) -> bool {
-    let all = |value: u8| bytes.len() >= SHORTEST && bytes.iter().all(|byte| *byte == value);
-    bytes.is_empty() || all(0) || all(0xff)
+    let all = |value: u8, least: usize| bytes.len() >= least && bytes.iter().all(|byte| *byte == value);
+    bytes.is_empty() || all(0, SHORTEST) || all(0xff, ONES)
 }

@@ -19,17 +19,8 @@ const CONFIDENTIAL: [&str; 2] = [".ConfidentialVM.Azure.windows.net", ".Confiden
 pub enum Vouching {
     /// Microsoft, as a confidential VM's.
     AzureConfidential,
-    /// Any CA that is pinned for TPMs.
+    /// A CA that the relying party pinned for TPMs; or Microsoft, as a confidential VM's.
     Tpm,
-}
-
-impl Vouching {
-    const fn roots(self) -> &'static [RootKind] {
-        match self {
-            Self::AzureConfidential => &[RootKind::AzureVtpm],
-            Self::Tpm => &[RootKind::Tpm, RootKind::AzureVtpm],
-        }
-    }
 }
 
 /// Judges the certificate of the key that signs a quote. `der` may be padded with zeros, as TPMs keep it.
@@ -45,12 +36,12 @@ pub fn appraise(
     report.check(Check::TpmAkCertificate, Ok(certificate.subject()));
     report.check(Check::TpmAkCertificateKey, same_key(&certificate, key));
     report.check(Check::TpmAkUsage, attests(&certificate));
-    if vouching == Vouching::AzureConfidential {
-        report.check(Check::TpmAkName, confidential(&certificate));
-    }
     let path = path(&certificate, vouching, material);
     let path = report.read(Check::TpmAkChain, "a chain to a pinned root for TPMs", path)?;
     report.check(Check::TpmAkChain, Ok(path.shown()));
+    if path.root.kind == RootKind::AzureVtpm {
+        report.check(Check::TpmAkName, confidential(&certificate));
+    }
     report.rely_on(&path.root);
     report.check(Check::TpmAkDates, path.dates(material.at));
     Some(path)
@@ -58,11 +49,11 @@ pub fn appraise(
 
 fn path(certificate: &Certificate, vouching: Vouching, material: &Material<'_>) -> Result<Path, X509Error> {
     let Material { certificates, anchors, chains, .. } = *material;
-    let [first, others @ ..] = vouching.roots() else { return Err(X509Error::TooMany(0)) };
-    let path = build_path(certificate, certificates, anchors, *first, chains);
-    others.iter().fold(path, |path, kind| {
-        path.or_else(|error| build_path(certificate, certificates, anchors, *kind, chains).map_err(|_| error))
-    })
+    let to = |kind| build_path(certificate, certificates, anchors, kind, chains);
+    if vouching == Vouching::Tpm && anchors.of(RootKind::Tpm).next().is_some() {
+        return to(RootKind::Tpm).or_else(|error| to(RootKind::AzureVtpm).map_err(|_| error));
+    }
+    to(RootKind::AzureVtpm)
 }
 
 fn same_key(certificate: &Certificate, key: &PublicKey) -> Result<String, Mismatch> {

@@ -26,7 +26,7 @@ const IMAGE: [usize; 3] = [BOOT, 9, 11];
 const UNUSED: [usize; 3] = [12, 13, 14];
 const SETTINGS: usize = 15;
 /// PCRs that the log cannot know the end of: IMA's, the gateway's own, those that can be reset.
-const AFTER_BOOT: [usize; 4] = [10, SETTINGS, 16, 23];
+pub(crate) const AFTER_BOOT: [usize; 4] = [10, SETTINGS, 16, 23];
 const NEVER_EXTENDED: [u8; 32] = [0; 32];
 
 /// Values of PCR 0 to 23 of the SHA-256 bank.

@@ -4,13 +4,14 @@ use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier};
 use der::{Decode, Sequence};
 use p256::ecdsa::signature::Verifier;
 use rsa::pkcs8::DecodePublicKey;
-use rsa::sha2::{Sha256, Sha384};
+use rsa::sha2::{Sha256, Sha384, Sha512};
 
 use super::X509Error;
 
 const RSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
 const RSA_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.11");
 const RSA_SHA384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.12");
+const RSA_SHA512: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.13");
 const MGF1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.8");
 const SHA384: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.2");
 const ECDSA_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
@@ -115,6 +116,10 @@ impl PublicKey {
             }
             (Self::Rsa(key), RSA_SHA384) => {
                 let key = rsa::pkcs1v15::VerifyingKey::<Sha384>::new(key.clone());
+                rsa::pkcs1v15::Signature::try_from(signature).is_ok_and(|signature| key.verify(body, &signature))
+            }
+            (Self::Rsa(key), RSA_SHA512) => {
+                let key = rsa::pkcs1v15::VerifyingKey::<Sha512>::new(key.clone());
                 rsa::pkcs1v15::Signature::try_from(signature).is_ok_and(|signature| key.verify(body, &signature))
             }
             (Self::P256(key), ECDSA_SHA256) => {
