@@ -43,6 +43,8 @@ fn an_approved_image_is_known_by_its_pcrs_and_nothing_may_be_added() {
     assert_eq!(booted(&boot(), None, None).answer(Question::Ours), Answer::Open);
 }
 
+type Change<'a> = &'a dyn Fn(&mut Vec<Event>);
+
 #[test]
 fn pcr_4_may_differ_if_the_log_shows_the_same_programs() {
     let images = [image(&[b"uki", b"linux"])];
@@ -65,7 +67,7 @@ fn pcr_4_may_differ_if_the_log_shows_the_same_programs() {
     };
     let hidden = Event { hashed: b"evil".to_vec(), ..event(4, ACTION, CALLING) };
     let unusual = event(4, 0xd, b"another type");
-    let cases: [(&str, &dyn Fn(&mut Vec<Event>)); 9] = [
+    let cases: [(&str, Change<'_>); 9] = [
         ("LOG_APPLICATIONS_NOT_APPROVED", &|events| events.insert(3, started(b"evil"))),
         ("LOG_APPLICATIONS_NOT_APPROVED", &|events| events.push(started(b"linux"))),
         ("LOG_APPLICATIONS_NOT_APPROVED", &|events| drop(events.remove(6))),

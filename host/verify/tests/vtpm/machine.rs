@@ -251,7 +251,7 @@ pub(crate) fn event_bytes(event: &Event) -> Vec<u8> {
 
 pub(crate) fn log(events: &[Event]) -> Vec<u8> {
     let mut bytes = header(&[(SHA256, 32), (SHA384, 48)]);
-    events.iter().for_each(|event| bytes.extend(event_bytes(event)));
+    bytes.extend(events.iter().flat_map(event_bytes));
     bytes
 }
 

@@ -18,13 +18,13 @@ const REFUSED: [(&str, Refused); 10] = [
     ("malformed/goeventlog-option_rom_eventlog", Refused::NotAgile),
     ("malformed/goeventlog-short_no_action_eventlog", Refused::NotAgile),
     // Machines' descriptions around a log, not logs.
-    ("malformed/goeventlog-linux_tpm12.json", Refused::Truncated),
-    ("malformed/goeventlog-windows_gcp_shielded_vm.json", Refused::Truncated),
+    ("malformed/goeventlog-linux_tpm12.json", Refused::NotAgile),
+    ("malformed/goeventlog-windows_gcp_shielded_vm.json", Refused::NotAgile),
+    // The ACPI table that points to a log.
+    ("ccel/goeventlog-CCEL.bin", Refused::NotAgile),
+    ("ccel/goeventlog-cos-113-intel-tdx.table.bin", Refused::NotAgile),
     // Vendor data of which the header's event says nothing.
     ("tpm/tpm2tools-specid-vendordata.bin", Refused::Truncated),
-    // The ACPI table that points to a log.
-    ("ccel/goeventlog-CCEL.bin", Refused::Truncated),
-    ("ccel/goeventlog-cos-113-intel-tdx.table.bin", Refused::Truncated),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -132,10 +132,10 @@ fn header(reader: &mut Reader<'_>) -> Result<Vec<(u16, u16)>, LogError> {
     let (_register, kind) = (reader.u32_le()?, reader.u32_le()?);
     let digest: [u8; 20] = reader.array()?;
     let size = reader.u32_le()?;
-    let data = reader.take(usize::try_from(size).unwrap_or(usize::MAX))?;
-    if kind != NO_ACTION || digest != [0; 20] || !data.starts_with(HEADER) {
+    if kind != NO_ACTION || digest != [0; 20] || !reader.rest().starts_with(HEADER) {
         return Err(LogError::NotAgile);
     }
+    let data = reader.take(usize::try_from(size).unwrap_or(usize::MAX))?;
     let mut reader = Reader::new(data);
     reader.take(HEADER.len())?;
     // platformClass, specVersionMinor, specVersionMajor, specErrata, uintnSize
