@@ -6,6 +6,8 @@
 
 mod snp_vendor;
 
+use std::path::Path;
+
 use claim::profile::TaggedDigest;
 use snp_vendor::{Chain, Key, Layout, REPORT_DATA, Vendor, at, fields};
 use verify::evidence::snp::{self, AttestationReport, Product};
@@ -414,4 +416,66 @@ fn signatures_of_certificates_are_verified_once() {
         let found = snp::appraise(&case.report, Some(&REPORT_DATA), &material, &case.policy, &mut report);
         assert_eq!((report.reason(), found), (None, AttestationReport::parse(&case.report).ok()));
     }
+}
+
+/// Files of a gateway whose platform is of this vendor.
+fn files(vendor: &Vendor) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = vendor.layout();
+    let key = vendor.vcek(&layout);
+    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
+    write("report.bin", &key.report(&layout));
+    write("vcek.der", key.certificate.der());
+    write("ask.der", vendor.ask.certificate.der());
+    write("crl.der", &vendor.crl_der("2026-05-01", "2026-07-01", &[]));
+    write("hcl.bin", &[b"HCLA", &[0; 28][..], &key.report(&layout)].concat());
+    let root = claim::b64u::encode(vendor.ark.certificate.der());
+    let (measurement, hash) = ("4d".repeat(48), format!("sha256:{}", "0".repeat(64)));
+    let references = format!(
+        r#"{{"version": 1, "images": [{{"type": "sev-snp", "measurement": "sha384:{measurement}"}}],
+            "config_hashes": ["{hash}"], "bundle_hashes": ["{hash}"], "catalog_hashes": ["{hash}"],
+            "platforms": {{"sev_snp": {{"minimum_tcb": {{"milan": {{"bootloader": 4, "snp": 24, "microcode": 219}}}}}}}},
+            "roots": [{{"type": "amd-ark", "certificate": "{root}", "test_only": true}}]}}"#
+    );
+    write("approved.json", references.as_bytes());
+    folder
+}
+
+/// Exit code and all output of `cmcp-verify snp-report`.
+fn command(folder: &Path, line: &str) -> (u8, String) {
+    let file = |word: &str| folder.join(word).display().to_string();
+    let words = line.split(' ').map(|word| if word.contains('.') { file(word) } else { word.to_owned() });
+    let args = ["cmcp-verify", "snp-report"].into_iter().map(str::to_owned).chain(words);
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let exit = verify::cli::run(args.map(Into::into), &mut out, &mut err);
+    (exit.code(), String::from_utf8([out, err].concat()).unwrap())
+}
+
+#[test]
+fn a_report_by_itself_on_the_command_line() {
+    let vendor = Vendor::new(Product::Milan);
+    let folder = files(&vendor);
+    let run = |line: &str| command(folder.path(), line);
+    let all =
+        "report.bin --certificates vcek.der ask.der --crl crl.der --reference approved.json --at 2026-06-01T00:00:00Z";
+    let data = claim::hex::encode(&REPORT_DATA);
+    let (code, text) = run(&format!("{all} --report-data {data} --explain"));
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("RESULT: verified") && text.contains("TEST ONLY") && text.contains("ARK-Milan"), "{text}");
+    let (code, text) = run(&format!("{all} --report-data {} --json", "00".repeat(64)));
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, &json["failure_reason"]), (1, &"SNP_REPORT_DATA_MISMATCH".into()), "{text}");
+    assert_eq!((&json["answers"]["genuine"], &json["answers"]["ours"]), (&"yes".into(), &"no".into()));
+    // The vendor is a stranger without the reference values.
+    let (code, text) = run("report.bin --certificates vcek.der ask.der --at 2026-06-01T00:00:00Z");
+    assert_eq!(code, 1);
+    assert!(text.contains("SNP_CHAIN_INVALID"), "{text}");
+    let (code, text) = run("report.bin --reference approved.json --at 2026-06-01T00:00:00Z");
+    assert_eq!(code, 2);
+    assert!(text.contains("https://kdsintf.amd.com/vcek/v1/Milan/"), "{text}");
+    let (code, text) = run("hcl.bin --reference approved.json");
+    assert_eq!(code, 2);
+    assert!(text.contains("from 32 on"), "{text}");
+    assert_eq!(run("report.bin --report-data 00").0, 64);
+    assert_eq!(run("nothing.bin").0, 2);
 }

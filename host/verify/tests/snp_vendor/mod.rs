@@ -152,7 +152,7 @@ impl Chain {
 /// Root, CA of chips' keys, CA of providers' keys.
 pub(crate) struct Vendor {
     product: Product,
-    ark: Chain,
+    pub(crate) ark: Chain,
     pub(crate) ask: Chain,
     pub(crate) asvk: Chain,
 }
@@ -183,6 +183,10 @@ impl Vendor {
     }
 
     pub(crate) fn crl(&self, from: &str, until: &str, revoked: &[u64]) -> Crl {
+        Crl::from_der(&self.crl_der(from, until, revoked)).unwrap()
+    }
+
+    pub(crate) fn crl_der(&self, from: &str, until: &str, revoked: &[u64]) -> Vec<u8> {
         let revoked = revoked.iter().map(|serial| RevokedCertParams {
             serial_number: serial_number(*serial),
             revocation_time: date_time_ymd(2026, 1, 1),
@@ -201,7 +205,7 @@ impl Vendor {
             revoked_certs: revoked.collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
-        Crl::from_der(params.signed_by(&self.ark.issuer).unwrap().der()).unwrap()
+        params.signed_by(&self.ark.issuer).unwrap().der().to_vec()
     }
 
     /// A report of version 3 that nothing is wrong with.
