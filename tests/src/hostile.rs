@@ -110,7 +110,12 @@ pub struct Unbooted {
 impl Unbooted {
     /// Starts the enclave and opens the control stream.
     pub fn start() -> Self {
-        let enclave = Started::start();
+        Self::start_with(&[])
+    }
+
+    /// The same, with further arguments of the enclave.
+    pub fn start_with(arguments: &[&str]) -> Self {
+        let enclave = Started::start_with(arguments);
         let listener =
             UnixListener::bind(enclave.folder.path().join(format!("enclave.sock_{CALLBACK_PORT}"))).expect("a socket");
         let mut control = enclave.connect();
@@ -294,9 +299,15 @@ pub struct Started {
 impl Started {
     /// Starts it and waits for its socket.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same, with further arguments.
+    pub fn start_with(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let process = Command::new(bin::path("enclave"))
             .args(["--listen", &format!("unix:{}", socket(&folder).display())])
+            .args(arguments)
             .env_clear()
             .stdin(Stdio::null())
             .spawn()

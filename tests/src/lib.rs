@@ -15,6 +15,7 @@ pub mod proc;
 pub mod setup;
 pub mod stdio;
 pub mod store;
+pub mod swtpm;
 pub mod tls;
 pub mod upstream;
 pub mod upstream_tls;

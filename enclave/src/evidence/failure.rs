@@ -18,6 +18,8 @@ pub enum Command {
     NvRead = 0x14e,
     /// `TPM2_Quote`.
     Quote = 0x158,
+    /// `TPM2_FlushContext`.
+    FlushContext = 0x165,
     /// `TPM2_NV_ReadPublic`.
     NvReadPublic = 0x169,
     /// `TPM2_PCR_Read`.

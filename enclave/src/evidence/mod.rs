@@ -1,19 +1,19 @@
 //! What vouches for this enclave: evidence is made here and judged nowhere here.
 //!
-//! One provider a file, each linked by its own Cargo feature. Which one it is is settled at boot, for the boot's life: the
+//! One provider a file; Cargo features choose which are linked. Which one it is is settled at boot, for the boot's life: the
 //! hardware that is there, and never software without dev mode. Hardware that is there and fails is an error, not a reason to
 //! try the next.
 //!
 //! Whatever a device answers is a stranger's word (`docs/boundary.md`): read in bounds, within a time, and never a reason to
 //! panic. It blocks, so a thread of its own speaks to it ([`worker`]).
 
-#[cfg(feature = "azure")]
+#[cfg(feature = "tpm")]
 mod azure;
 mod failure;
 mod probe;
 #[cfg(feature = "tpm")]
 mod tpm;
-#[cfg(any(feature = "azure", feature = "tpm"))]
+#[cfg(feature = "tpm")]
 mod tpm2;
 #[cfg(feature = "tsm")]
 mod tsm;

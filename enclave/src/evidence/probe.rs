@@ -9,7 +9,7 @@ use crate::document::refusal;
 
 /// The providers of this build, as the configuration names them.
 const LINKED: &[ProviderChoice] = &[
-    #[cfg(feature = "azure")]
+    #[cfg(feature = "tpm")]
     ProviderChoice::Azure,
     #[cfg(feature = "tsm")]
     ProviderChoice::SevSnp,
@@ -34,13 +34,15 @@ pub(super) fn open(choice: ProviderChoice, tpm: &TpmPath) -> Result<(Worker, Ide
 /// The first that is there, most telling first: a paravisor hides the report interface and has a TPM, a TEE without one may
 /// have a TPM too.
 fn find(choice: ProviderChoice, path: &TpmPath) -> Result<Box<dyn Attester>, Unable> {
-    #[cfg(any(feature = "azure", feature = "tpm"))]
-    let mut tpm = if choice.admits(ProviderChoice::Azure) || choice.admits(ProviderChoice::Tpm) {
+    #[cfg(not(feature = "tpm"))]
+    let _ = (choice, path);
+    #[cfg(feature = "tpm")]
+    let mut tpm = if [ProviderChoice::Azure, ProviderChoice::Tpm].iter().any(|one| choice.admits(*one)) {
         super::tpm2::Tpm::open(path)?
     } else {
         None
     };
-    #[cfg(feature = "azure")]
+    #[cfg(feature = "tpm")]
     if choice.admits(ProviderChoice::Azure)
         && let Some(found) = super::azure::AzureAttester::find(&mut tpm)?
     {

@@ -87,12 +87,11 @@ fn report(folder: &mut OpenQuote, binding: &[u8; 64]) -> Result<Vec<u8>, AttestF
 
 /// What the hardware measured at launch, hashed.
 fn measured(provider: Provider, report: &[u8]) -> Option<TaggedDigest> {
-    let place = match provider {
-        Provider::SevSnp => MEASUREMENT,
-        _ => {
-            let version = u16::from_le_bytes(*report.first_chunk()?);
-            MRTD.iter().find(|(known, _)| *known == version)?.1
-        }
+    let place = if provider == Provider::SevSnp {
+        MEASUREMENT
+    } else {
+        let version = u16::from_le_bytes(*report.first_chunk()?);
+        MRTD.iter().find(|(known, _)| *known == version)?.1
     };
     let measured = report.get(place..)?.first_chunk::<48>()?;
     Some(TaggedDigest::Sha384(digest(&SHA384, measured).as_ref().try_into().ok()?))

@@ -42,6 +42,10 @@ const QUOTE: u16 = 0x8018;
 
 /// Not now, but soon: `TPM_RC_RETRY`, `TPM_RC_YIELDED`, `TPM_RC_TESTING`.
 const AGAIN: [u32; 3] = [0x922, 0x908, 0x90a];
+/// `TPM_RC_OBJECT_MEMORY`: no room for another key.
+const OBJECT_MEMORY: u32 = 0x902;
+/// Where keys that are not kept are: TPMs have room for about three.
+const TRANSIENT: std::ops::RangeInclusive<u32> = 0x8000_0000..=0x8000_0003;
 /// `TPM_RC_HANDLE` without the number of the handle.
 const HANDLE: u32 = 0x08b;
 
@@ -148,10 +152,22 @@ impl Tpm {
         parameters.extend(sized(&public));
         // Nothing from outside, no PCRs at creation.
         parameters.extend([0; 6]);
-        let answer = self.send(Command::CreatePrimary, &[ENDORSEMENT], Some(PASSWORD), &parameters)?;
+        let mut answer = self.send(Command::CreatePrimary, &[ENDORSEMENT], Some(PASSWORD), &parameters);
+        if matches!(answer, Err(AttestFailure::Refused { code: OBJECT_MEMORY, .. })) {
+            self.flush();
+            answer = self.send(Command::CreatePrimary, &[ENDORSEMENT], Some(PASSWORD), &parameters);
+        }
+        let answer = answer?;
         let mut reader = Reader::new(&answer, AttestFailure::Malformed(Command::CreatePrimary));
         let handle = reader.u32()?;
         Ok((handle, reader.parameters()?.sized()?.to_vec()))
+    }
+
+    /// Makes room. The kernel clears up after each user of /dev/tpmrm0; elsewhere a connection that broke has left its key behind.
+    fn flush(&mut self) {
+        for key in TRANSIENT {
+            let _ = self.send(Command::FlushContext, &[key], None, &[]);
+        }
     }
 
     /// Extends PCR 15 of the SHA-256 bank.
