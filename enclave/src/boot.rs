@@ -155,7 +155,7 @@ pub fn boot(
     let key = Rc::new(Key::from_seed(random::bytes().map_err(|_| no_random())?));
     let arrival = arrival(bundle, &loaded.config, dev)?;
     let tls_spki = arrival.spki();
-    let report = report(&loaded, &attestor, id, *key.public().bytes(), &tls_spki);
+    let mut report = report(&loaded, &attestor, id, *key.public().bytes(), &tls_spki);
     let controls_hash = Digest::of(bundle.controls.as_ref().map_or(&[][..], |controls| &controls.0));
     let (sealer, sealing) = sealer(&loaded.config, id)?.unzip();
     let record = BootRecord { sealing, ..boot_record(bundle, &loaded, &key, id, (controls_hash, tls_spki), now) };
@@ -182,6 +182,7 @@ pub fn boot(
     let attested_at = clock.now();
     let evidence = attestor.extend_at_boot(&settings.digest()).and_then(|()| attestor.boot(&key, &of_boot));
     let evidence = evidence.map_err(|failure| no_evidence(&loaded.config, tpm, failure))?;
+    report.warnings.extend(crate::evidence::warning(&evidence, &settings).map(Into::into));
     let shown = BootEvidence { boot: binding, public_key: key.public().x(), evidence };
     let inbound = arrival.inbound(&shown, &key, (&loaded.config, clock.clone()))?;
     let Loaded { config, config_hash, catalog, in_force, authority, policy, controls, roots } = loaded;

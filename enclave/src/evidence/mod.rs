@@ -26,7 +26,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use claim::Digest;
-use claim::evidence::{Evidence, SoftwareEvidence};
+use claim::evidence::{Evidence, Settings, SoftwareEvidence};
 use claim::key::Key;
 use claim::profile::{Platform, TaggedDigest};
 use wire::{BootRefusal, Document, Provider, RefusalCode};
@@ -39,6 +39,8 @@ use crate::limits;
 pub use self::failure::{AttestFailure, Command};
 pub(crate) use self::probe::failed;
 
+/// The PCR for what the gateway decides by.
+const SETTINGS_PCR: usize = 15;
 /// Where the kernel shows the firmware's event log.
 const EVENT_LOG: &str = "/sys/kernel/security/tpm0/binary_bios_measurements";
 
@@ -279,6 +281,20 @@ impl Attestor {
     fn software(&self, key: &Key, binding: &[u8; 64]) -> Evidence {
         Evidence::Software(SoftwareEvidence::new(key, self.about.artifact, binding))
     }
+}
+
+/// What an operator should know of a boot's evidence: settings that PCR 15 held before cannot be replayed.
+pub fn warning(evidence: &Evidence, settings: &Settings) -> Option<&'static str> {
+    let pcrs = match evidence {
+        Evidence::Azure(azure) => &azure.quote.pcrs,
+        Evidence::Tpm(tpm) => &tpm.quote.pcrs,
+        Evidence::Software(_) | Evidence::SevSnp(_) | Evidence::Tdx(_) => return None,
+    };
+    let alone = Digest::of([[0; 32], *settings.digest().bytes()].concat());
+    (pcrs.0.get(SETTINGS_PCR) != Some(alone.bytes())).then_some(
+        "hardware: PCR 15 was extended before this boot, so no verifier can say what is in it: start the machine anew, and \
+         let nothing but the enclave extend it",
+    )
 }
 
 /// One of the places for challenges, until it is dropped.

@@ -330,7 +330,7 @@ pub struct BootReport {
     pub tools: u32,
     /// Number of policies in the bundle.
     pub policies: u32,
-    /// What an author should reconsider; text of the host's own documents.
+    /// What an author or operator should reconsider; text of the host's own documents, or of ours about the hardware.
     pub warnings: Vec<Text>,
     /// SHA-256 of the public key that signed the policy bundle; none if the configuration asks for no signature.
     pub policy_signed_by: Option<[u8; 32]>,

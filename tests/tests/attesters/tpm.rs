@@ -68,6 +68,18 @@ fn a_reloaded_policy_extends_pcr_15() {
     assert_eq!(evidence.quote.pcrs.0[15], extended(&[first.digest(), second.digest()]));
 }
 
+/// What was extended before cannot be replayed from this boot's settings, and the host can do it at any time: it is said, and
+/// nothing more, because verifiers find out.
+#[test]
+fn a_second_boot_of_one_machine_says_that_pcr_15_was_used() {
+    let (tpm, upstream) = (Swtpm::start(), Upstream::plain());
+    let warned = |host: &HostileHost| host.report.warnings.iter().filter(|text| text.0.contains("PCR 15")).count();
+    let first = boot(&tpm.path(), &production(&upstream.url()));
+    assert_eq!(warned(&first), 0);
+    drop(first);
+    assert_eq!(warned(&boot(&tpm.path(), &production(&upstream.url()))), 1);
+}
+
 /// Nothing that strangers ask keeps the others from answers: they get evidence or the name of why not.
 #[test]
 fn many_challenges_at_once_get_evidence_or_a_named_refusal() {

@@ -56,8 +56,8 @@ const OWNERS: u32 = 0x0002_0002;
 /// `TPMA_NV_OWNERREAD`.
 const OWNER_READS: u32 = 0x0002_0000;
 
-/// The PCR for what the gateway decides by.
-const SETTINGS_PCR: u32 = 15;
+/// The handle of PCR 15, which is for what the gateway decides by.
+const SETTINGS: u32 = 15;
 /// All PCRs.
 const ALL: u32 = 0x00ff_ffff;
 
@@ -175,7 +175,7 @@ impl Tpm {
         let mut parameters = 1_u32.to_be_bytes().to_vec();
         parameters.extend(SHA256.to_be_bytes());
         parameters.extend(digest.bytes());
-        self.send(Command::PcrExtend, &[SETTINGS_PCR], Some(PASSWORD), &parameters).map(drop)
+        self.send(Command::PcrExtend, &[SETTINGS], Some(PASSWORD), &parameters).map(drop)
     }
 
     /// What this index is like; nothing if there is none.
