@@ -79,6 +79,9 @@ Examples:
   cmcp-verify claim.json --audit-bundle audit.json --record record.json --trusted-key 3f0c...
       Also: are these the calls that the claim counts, does the TRACE record say the same, is it
       the key that you know?
+  cmcp-verify claim.json --attachment evidence.json --reference approved.json
+      On hardware: is the evidence genuine, current, and of what you approved? Only then a claim is
+      verified. The attachment is GET /session/ID/evidence.
   cmcp-verify store verify ./audit-store --head receipt.json
       Is everything that the gateway stored still there and unaltered, up to this receipt?
   cmcp-verify connect https://gateway.example:8443 --reference approved.json

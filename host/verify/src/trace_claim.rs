@@ -1,19 +1,29 @@
 //! Claim A: is this what a gateway with this key signed, under the policy and catalog that were approved?
 //!
 //! Every failure makes the claim `unverified`. `partially_verified` means that nothing is wrong and something was not
-//! judged. `verified` would need hardware evidence, which this build does not judge yet, so it is never given.
+//! judged. `verified` needs hardware evidence that is genuine, current and ours, which takes the claim's attachment and
+//! reference values.
 
+mod attached;
+mod own;
 mod rules;
+mod same;
 
+use std::sync::Arc;
+
+use claim::attachment::{Attachment, Collateral};
 use claim::json::Json;
 use claim::key::{PublicKey, SignatureError};
 use claim::profile::Profile;
 use claim::time::Timestamp;
 
+use crate::evidence::appraise::{Appraisal, Standard};
+use crate::evidence::x509::Chains;
+use crate::evidence::{Answer, Question};
 use crate::references::References;
 use crate::shape::{self, Fault, Misfit};
 use crate::shapes::{CLAIM_V01, CLAIM_V02};
-use crate::verdict::{ClaimReason, Finding, Judge, Verdict};
+use crate::verdict::{ClaimReason, Finding, Judge, Outcome, Verdict};
 
 pub(crate) use rules::{View, bare};
 
@@ -64,8 +74,17 @@ pub enum Requirement {
     SnpPlatformPolicy,
 }
 
-/// How to judge.
-#[derive(Clone, Debug, PartialEq, Eq)]
+impl ReferenceValues {
+    fn given(&self) -> Option<&References> {
+        match self {
+            Self::Given(references) => Some(references),
+            Self::NotGiven(_) => None,
+        }
+    }
+}
+
+/// How to judge. Kept for several claims, it remembers which signatures of certificates were right.
+#[derive(Clone, Debug)]
 pub struct Options {
     /// The verifier's clock.
     pub now: Timestamp,
@@ -75,8 +94,14 @@ pub struct Options {
     pub trusted_key: Option<String>,
     /// Which claims are accepted: one profile, never both, or a claim could be read as either.
     pub profile: Profile,
-    /// What hardware evidence would be compared with.
+    /// What hardware evidence is compared with, and the hashes that [`Approved`] does not give.
     pub reference_values: ReferenceValues,
+    /// The claim's attachment as received: the answer of `GET /session/{id}/evidence`.
+    pub attachment: Option<Vec<u8>>,
+    /// Certificates and vendors' statements in place of the attachment's.
+    pub collateral: Option<Collateral>,
+    /// Signatures of certificates that were right before.
+    pub chains: Arc<Chains>,
     /// What else the caller requires.
     pub requirements: Vec<Requirement>,
 }
@@ -90,6 +115,9 @@ impl Options {
             trusted_key: None,
             profile: Profile::TraceV02,
             reference_values: ReferenceValues::NotGiven("none were given".into()),
+            attachment: None,
+            collateral: None,
+            chains: Arc::default(),
             requirements: Vec::new(),
         }
     }
@@ -139,7 +167,7 @@ fn judge(claim: &View<'_>, approved: &Approved, options: &Options) -> Verdict {
         return judge.verdict();
     }
     keys(&mut judge, claim, options);
-    approvals(&mut judge, claim, approved);
+    approvals(&mut judge, claim, approved, options);
     requirements(&mut judge, claim, options);
     times(&mut judge, claim, options);
     chain(&mut judge, claim);
@@ -182,27 +210,35 @@ fn keys(judge: &mut Judge, claim: &View<'_>, options: &Options) {
     judge.rule("key_id", rules::key_id(claim));
 }
 
-fn approvals(judge: &mut Judge, claim: &View<'_>, approved: &Approved) {
-    for (name, path, approval, reason) in [
+fn approvals(judge: &mut Judge, claim: &View<'_>, approved: &Approved, options: &Options) {
+    let references = options.reference_values.given();
+    for (name, path, approval, listed, reason) in [
         (
             "policy_bundle.hash",
             ["trace", "policy", "bundle_hash"],
             &approved.policy_bundle_hash,
+            references.map(|references| &references.bundle_hashes),
             ClaimReason::PolicyHashMismatch,
         ),
         (
             "tool_catalog.hash",
             ["gateway", "catalog", "hash"],
             &approved.tool_catalog_hash,
+            references.map(|references| &references.catalog_hashes),
             ClaimReason::CatalogHashMismatch,
         ),
     ] {
         let stated = claim.text(&path);
-        match approval {
-            Approval::Hash(expected) => {
+        match (approval, listed) {
+            (Approval::Hash(expected), _) => {
                 judge.field(name, rules::same_hash(stated, expected, reason));
             }
-            Approval::NotGiven => judge.open(name, &format!("no approved hash was given; the claim says {stated}")),
+            (Approval::NotGiven, Some(listed)) => {
+                judge.field(name, rules::listed_hash(stated, listed, reason));
+            }
+            (Approval::NotGiven, None) => {
+                judge.open(name, &format!("no approved hash was given; the claim says {stated}"));
+            }
         }
     }
 }
@@ -267,24 +303,80 @@ fn chain(judge: &mut Judge, claim: &View<'_>) {
 }
 
 fn hardware(judge: &mut Judge, claim: &View<'_>, options: &Options) {
-    if claim.software_only() {
-        judge.open("hardware_attestation", SOFTWARE_ONLY);
-        return;
+    evidence(judge, claim, options);
+    if !claim.software_only()
+        && let ReferenceValues::NotGiven(looked) = &options.reference_values
+    {
+        let text = format!("missing: {looked}; without them no claim of a hardware platform is verified");
+        judge.detail("reference_values", text);
     }
-    let platform = claim.text(&["trace", "runtime", "platform"]);
-    judge.rule(
-        "hardware_attestation",
-        Err(Finding::new(
-            ClaimReason::UnsupportedProvider,
-            "evidence that chains to the vendor's root",
-            format!("evidence of this platform ({platform}) cannot be judged by this build"),
-        )),
-    );
-    let reference_values = match &options.reference_values {
-        ReferenceValues::Given(_) => "given, not compared: no evidence was judged".to_owned(),
-        ReferenceValues::NotGiven(looked) => {
-            format!("missing: {looked}; without them no claim of a hardware platform is verified")
+}
+
+fn evidence(judge: &mut Judge, claim: &View<'_>, options: &Options) {
+    let attachment = match options.attachment.as_deref().map(Attachment::parse).transpose() {
+        Ok(attachment) => attachment,
+        Err(error) => {
+            let expected = "the answer of GET /session/{id}/evidence";
+            let finding = Finding::new(ClaimReason::AttachmentMalformed, expected, error.to_string());
+            judge.rule("attachment", Err(finding));
+            return;
         }
     };
-    judge.detail("reference_values", reference_values);
+    let standard = Standard {
+        references: options.reference_values.given(),
+        at: options.now,
+        chains: &options.chains,
+        software: claim.software_only(),
+    };
+    let appraisal = match attachment {
+        Some(mut attachment) => {
+            attachment.collateral = options.collateral.clone().or(attachment.collateral);
+            attached::appraise(claim, &attachment, &standard)
+        }
+        None if claim.software_only() => {
+            judge.open("hardware_attestation", SOFTWARE_ONLY);
+            return;
+        }
+        None if !own::is_judged(claim) => {
+            judge.rule("hardware_attestation", Err(unsupported(claim)));
+            return;
+        }
+        None => own::appraise(claim, options.collateral.as_ref(), &standard),
+    };
+    answers(judge, &appraisal);
+    judge.appraised(appraisal);
+}
+
+fn unsupported(claim: &View<'_>) -> Finding<ClaimReason> {
+    let platform = claim.text(&["trace", "runtime", "platform"]);
+    let found = format!("evidence of this platform ({platform}) cannot be judged by this build");
+    Finding::new(ClaimReason::UnsupportedProvider, "evidence that chains to the vendor's root", found)
+}
+
+/// One line for the three answers; each of them with what decides it in the details.
+fn answers(judge: &mut Judge, appraisal: &Appraisal) {
+    let report = appraisal.report();
+    let lines = report.lines();
+    if let Some(line) = lines.iter().find(|line| line.outcome == Outcome::Fail) {
+        let actual = format!("{}: {}", line.check.id(), line.actual);
+        judge
+            .rule("hardware_attestation", Err(Finding::new(ClaimReason::Evidence(line.check), &line.expected, actual)));
+    } else if appraisal.verified() {
+        judge.field("hardware_attestation", Ok("genuine, current and ours".to_owned()));
+    } else {
+        let open: Vec<_> = lines.iter().filter(|line| line.outcome == Outcome::Open).collect();
+        let texts: Vec<_> = open.iter().map(|line| format!("{}: {}", line.check.id(), line.actual)).collect();
+        judge.open("hardware_attestation", &texts.join("; "));
+    }
+    for question in Question::ALL {
+        let answer = match report.answer(question) {
+            Answer::Yes => "yes",
+            Answer::No => "no",
+            Answer::Open => "not judged",
+        };
+        judge.detail(question.as_str(), answer);
+    }
+    if !report.test_roots().is_empty() {
+        judge.detail("test_only_roots", report.test_roots().join(", "));
+    }
 }

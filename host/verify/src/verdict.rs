@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::evidence::appraise::Appraisal;
 use crate::shape::{Fault, Misfit};
 
 /// The answer in one word. There is no `is_valid`: what a caller may rely on is in the word and in the fields.
@@ -32,20 +33,30 @@ impl fmt::Display for Status {
     }
 }
 
-/// Declares an enum of reasons: each variant with its documentation and the name that leaves this crate.
+/// Declares an enum of reasons: each variant with its documentation and the name that leaves this crate. Checks on evidence
+/// have reasons of their own, so each enum of whoever judges evidence too wraps them: `or Variant(Check)`.
 macro_rules! reasons {
-    ($(#[$doc:meta])* $type:ident { $($(#[$variant_doc:meta])* $variant:ident = $name:literal,)+ }) => {
+    (
+        $(#[$doc:meta])* $type:ident { $($(#[$variant_doc:meta])* $variant:ident = $name:literal,)+ }
+        $(or $(#[$wrap_doc:meta])* $wrap:ident($inner:ty))?
+    ) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $type { $($(#[$variant_doc])* $variant,)+ }
+        pub enum $type {
+            $($(#[$variant_doc])* $variant,)+
+            $($(#[$wrap_doc])* $wrap($inner),)?
+        }
 
         impl $type {
-            /// Every reason there is.
+            /// Every reason there is, but for those of checks on evidence.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
             /// The name, stable across releases.
             pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $name,)+ }
+                match self {
+                    $(Self::$variant => $name,)+
+                    $(Self::$wrap(inner) => inner.reason(),)?
+                }
             }
         }
 
@@ -111,7 +122,12 @@ reasons! {
         KeyIdMismatch = "KEY_ID_MISMATCH",
         /// The call summary contradicts itself or the transcript.
         SummaryInconsistent = "SUMMARY_INCONSISTENT",
+        /// What came as the claim's attachment is none.
+        AttachmentMalformed = "ATTACHMENT_MALFORMED",
     }
+    or
+    /// A check on evidence failed.
+    Evidence(crate::evidence::Check)
 }
 
 impl From<Fault> for ClaimReason {
@@ -198,6 +214,8 @@ pub struct Verdict {
     pub failure_reason: Option<ClaimReason>,
     /// Every check made, for a report.
     pub checks: Vec<Check>,
+    /// The three answers on the evidence of a hardware claim, or of its attachment.
+    pub appraisal: Option<Appraisal>,
 }
 
 /// Collects checks into a verdict.
@@ -217,6 +235,7 @@ impl Judge {
                 is_attestation_fresh: false,
                 failure_reason: None,
                 checks: Vec::new(),
+                appraisal: None,
             },
         }
     }
@@ -258,6 +277,10 @@ impl Judge {
 
     pub(crate) fn detail(&mut self, name: impl Into<String>, text: impl Into<String>) {
         self.verdict.details.push((name.into(), text.into()));
+    }
+
+    pub(crate) fn appraised(&mut self, appraisal: Appraisal) {
+        self.verdict.appraisal = Some(appraisal);
     }
 
     pub(crate) fn age(&mut self, seconds: i64, fresh: bool) {

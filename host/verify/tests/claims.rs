@@ -283,22 +283,33 @@ fn profile_v01_only_when_asked_for() {
 fn a_tpm_with_the_dev_sentinel_is_software_only() {
     let verdict = judge_resigned(|claim| set(claim, &["trace", "runtime", "platform"], "tpm2"));
     assert_eq!(verdict.status, Status::PartiallyVerified);
+    assert_eq!(verdict.verified_fields, SIX);
     let verdict = judge_resigned(|claim| {
         set(claim, &["trace", "runtime", "platform"], "tpm2");
         set(claim, &["trace", "runtime", "firmware_version"], "1.2");
     });
-    assert_refused(&verdict, ClaimReason::UnsupportedProvider);
+    assert!(verdict.verified_fields.contains(&"public_key_binding"), "{:?}", verdict.verified_fields);
     assert_eq!(SOFTWARE_FIRMWARE, "software-only-dev-mode");
 }
 
 #[test]
-fn no_hardware_platform_is_ever_more_than_unverified() {
+fn no_hardware_claim_is_verified_without_evidence() {
+    let judged = [Platform::IntelTdx, Platform::AmdSevSnp, Platform::AzureCvmSevSnp, Platform::Tpm2];
     for platform in Platform::ALL.iter().filter(|platform| **platform != Platform::SoftwareOnly) {
         let verdict = judge_resigned(|claim| {
             set(claim, &["trace", "runtime", "platform"], platform.as_str());
             set(claim, &["trace", "runtime", "firmware_version"], "1.2");
         });
-        assert_refused(&verdict, ClaimReason::UnsupportedProvider);
+        if judged.contains(platform) {
+            assert_eq!(verdict.status, Status::PartiallyVerified, "{platform}: {:?}", verdict.details);
+            let open = verdict
+                .details
+                .iter()
+                .any(|(name, text)| name == "hardware_attestation" && text.contains("--attachment"));
+            assert!(open, "{:?}", verdict.details);
+        } else {
+            assert_refused(&verdict, ClaimReason::UnsupportedProvider);
+        }
         assert!(verdict.verified_fields.contains(&"public_key_binding"));
         assert!(verdict.verified_fields.contains(&"audit_chain_binding"));
         let missing =

@@ -143,6 +143,7 @@ fn unreadable_input_and_wrong_usage_have_codes_of_their_own() {
 fn help_teaches() {
     for (args, taught) in [
         (["--help"].as_slice(), ["--policy-hash", "Exit code", "store verify"]),
+        (&["evidence", "--help"], ["genuine", "--reference", "Exit code"]),
         (&["store", "verify", "--help"], ["BOOT_ID:BATCH:ENTRY_HASH", "Exit code", "torn tail"]),
         (&["store", "export", "--help"], ["--proof", "Exit code", "other sessions"]),
     ] {

@@ -6,7 +6,7 @@ mod fixture;
 use claim::time::Timestamp;
 use fixture::peer;
 use verify::{
-    Approval, Approved, BundleOptions, BundleReason, ClaimReason, Options, Status, verify_audit_bundle,
+    Approval, Approved, BundleOptions, BundleReason, Options, Outcome, Status, Verdict, verify_audit_bundle,
     verify_trace_claim,
 };
 
@@ -51,23 +51,9 @@ fn a_bundle_with_a_member_of_its_own_is_refused() {
     assert_eq!(verdict.failures.first().map(|failure| failure.reason), Some(BundleReason::EntryMalformed));
 }
 
-#[test]
-fn hardware_claims_are_never_more_than_unverified_here() {
-    for name in ["snp", "azure", "tdx", "tpm"] {
-        let verdict = verify_trace_claim(&peer(&format!("synthetic_claim_{name}.json")), &approved(), &just_after());
-        assert_eq!(verdict.status, Status::Unverified, "{name}");
-        assert!(verdict.verified_fields.contains(&"public_key_binding"), "{name}: {:?}", verdict.details);
-        assert!(verdict.verified_fields.contains(&"audit_chain_binding"), "{name}: {:?}", verdict.details);
-        assert!(verdict.unverified_fields.contains(&"hardware_attestation"), "{name}");
-        let unsupported = verdict.details.iter().any(|(_, text)| text.contains("cannot be judged by this build"));
-        assert!(unsupported, "{name}: {:?}", verdict.details);
-        assert!(verdict.details.iter().any(|(name, _)| name == "reference_values"));
-    }
-}
-
-#[test]
-fn a_hardware_claim_with_approved_hashes_fails_for_its_platform_alone() {
-    let claim = peer("synthetic_claim_snp.json");
+/// With the hashes that the claim itself names, so that its evidence alone decides.
+fn judged(name: &str) -> Verdict {
+    let claim = peer(&format!("synthetic_claim_{name}.json"));
     let json = claim::json::parse(&claim).unwrap();
     let text = |path: [&str; 3]| {
         path.iter().try_fold(&json, |value, key| value.get(key)).unwrap().as_str().unwrap().to_owned()
@@ -76,6 +62,29 @@ fn a_hardware_claim_with_approved_hashes_fails_for_its_platform_alone() {
         policy_bundle_hash: Approval::Hash(text(["trace", "policy", "bundle_hash"])),
         tool_catalog_hash: Approval::Hash(text(["gateway", "catalog", "hash"])),
     };
-    let verdict = verify_trace_claim(&claim, &approved, &just_after());
-    assert_eq!(verdict.failure_reason, Some(ClaimReason::UnsupportedProvider), "{:?}", verdict.details);
+    verify_trace_claim(&claim, &approved, &just_after())
+}
+
+#[test]
+fn evidence_that_no_hardware_made_is_refused() {
+    for (name, reason) in
+        [("snp", "SNP_POLICY_UNKNOWN"), ("azure", "SNP_POLICY_UNKNOWN"), ("tpm", "TPM_AK_CHAIN_INVALID")]
+    {
+        let verdict = judged(name);
+        assert_eq!(verdict.status, Status::Unverified, "{name}");
+        assert!(verdict.verified_fields.contains(&"public_key_binding"), "{name}: {:?}", verdict.details);
+        assert!(verdict.verified_fields.contains(&"audit_chain_binding"), "{name}: {:?}", verdict.details);
+        assert!(verdict.unverified_fields.contains(&"hardware_attestation"), "{name}");
+        let report = verdict.appraisal.as_ref().unwrap().report();
+        let failed: Vec<_> = report.lines().iter().filter(|line| line.outcome == Outcome::Fail).collect();
+        assert!(failed.iter().any(|line| line.check.reason() == reason), "{name}: {failed:#?}");
+        assert!(verdict.details.iter().any(|(name, _)| name == "reference_values"));
+    }
+}
+
+#[test]
+fn evidence_that_nobody_signed_leaves_the_claim_open() {
+    let verdict = judged("tdx");
+    assert_eq!(verdict.status, Status::PartiallyVerified, "{:?}", verdict.details);
+    assert!(verdict.details.iter().any(|(_, text)| text.contains("--attachment")), "{:?}", verdict.details);
 }

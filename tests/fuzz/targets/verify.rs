@@ -37,7 +37,8 @@ fn judge_gateway(bytes: &[u8]) {
     let Some((length, rest)) = bytes.split_first_chunk() else { return };
     let Some((leaf, answer)) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length))) else { return };
     let shown = Shown { leaf, answer, nonce: b"nobody was asked" };
-    let verdict = verify_attestation(&shown, &references(), Accepted { accept_software: true });
+    let accepted = Accepted { accept_software: true, at: Timestamp::from_seconds(1_795_330_500), collateral: None };
+    let verdict = verify_attestation(&shown, &references(), &accepted);
     assert_eq!(verdict.status, Status::Unverified);
     assert!(verdict.failure_reason.is_some() && verdict.boot.is_none());
     let readable = verdict.checks.first().is_some_and(|check| check.outcome == Outcome::Pass);

@@ -1,14 +1,21 @@
 //! The native half of the Python module `cmcp_verify`: bytes in, plain values out. The Python half (`package/`) gives
 //! them the names and types of the deployed module.
 
+use std::sync::{Arc, LazyLock};
+
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use verify::evidence::Check;
+use verify::evidence::x509::Chains;
 use verify::references::References;
 use verify::{
     Approval, Approved, BundleOptions, ClaimReason, Options, Profile, RecordOptions, ReferenceValues, Requirement,
     Timestamp,
 };
+
+/// Signatures of certificates that were right before: no claim after the first pays for them.
+static CHAINS: LazyLock<Arc<Chains>> = LazyLock::new(Arc::default);
 
 /// `(status, verified_fields, unverified_fields, failure_reason, age, is_fresh, details)`.
 type ClaimAnswer = (String, Vec<String>, Vec<String>, Option<String>, i64, bool, Vec<(String, String)>);
@@ -28,14 +35,16 @@ mod _native {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        let reasons: Vec<_> = super::ClaimReason::ALL.iter().map(|reason| reason.as_str()).collect();
+        let of_claims = super::ClaimReason::ALL.iter().map(|reason| reason.as_str());
+        let of_evidence = super::Check::ALL.iter().map(|check| check.reason());
+        let reasons: Vec<_> = of_claims.chain(of_evidence).collect();
         module.add("CLAIM_REASONS", reasons)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }
 
 #[pyfunction]
-#[pyo3(signature = (claim, *, policy_hash, catalog_hash, now_us, max_age, trusted_key, profile, requirements, reference_values, looked_in))]
+#[pyo3(signature = (claim, *, policy_hash, catalog_hash, now_us, max_age, trusted_key, profile, requirements, reference_values, looked_in, attachment))]
 #[expect(clippy::too_many_arguments, reason = "keyword arguments, named by the Python half")]
 fn verify_trace_claim(
     py: Python<'_>,
@@ -49,6 +58,7 @@ fn verify_trace_claim(
     requirements: Vec<String>,
     reference_values: Option<Vec<u8>>,
     looked_in: String,
+    attachment: Option<Vec<u8>>,
 ) -> PyResult<ClaimAnswer> {
     let approval = |hash: Option<String>| hash.map_or(Approval::NotGiven, Approval::Hash);
     let approved = Approved { policy_bundle_hash: approval(policy_hash), tool_catalog_hash: approval(catalog_hash) };
@@ -58,6 +68,9 @@ fn verify_trace_claim(
         trusted_key,
         profile: profile_named(profile)?,
         reference_values: references(reference_values, looked_in),
+        attachment,
+        collateral: None,
+        chains: Arc::clone(&CHAINS),
         requirements: requirements.iter().map(|name| requirement_named(name)).collect::<PyResult<_>>()?,
     };
     let verdict = py.detach(|| verify::verify_trace_claim(&claim, &approved, &options));

@@ -1,19 +1,16 @@
-//! Evidence by its type: read it, hold it against a binding, name the image that it is of.
-//!
-//! A new type is a variant of [`Evidence`], one of [`Image`] (and of the references' schema), and an arm in each function
-//! here.
+//! Evidence by its type. Software evidence is judged here: that it is for a binding, and which program it names. Evidence by
+//! hardware is judged as everywhere else: [`crate::evidence::appraise`].
 
 use claim::b64u;
-use claim::evidence::Evidence;
+use claim::evidence::{Evidence, SoftwareEvidence};
 use claim::json::{Json, from_json};
 use claim::key::PublicKey;
 
 use super::report::{Finding, Report};
 use super::{Options, Reason};
-use crate::references::Image;
 
 /// The types that this build can judge, as evidence spells them.
-const TYPES: &[&str] = &["software"];
+const TYPES: &[&str] = &["software", "azure", "tpm", "sev-snp", "tdx"];
 
 /// Evidence of a type that is known.
 pub(super) fn read(json: &Json) -> Result<Evidence, Finding> {
@@ -27,32 +24,39 @@ pub(super) fn read(json: &Json) -> Result<Evidence, Finding> {
     })
 }
 
-/// That the evidence is for this binding, and genuine as far as its type goes.
+/// All three pieces, if none is by hardware.
+pub(super) fn software<const N: usize>(pieces: [&Evidence; N]) -> Option<[&SoftwareEvidence; N]> {
+    let all: Vec<_> = pieces.into_iter().map_while(of_software).collect();
+    all.try_into().ok()
+}
+
+const fn of_software(evidence: &Evidence) -> Option<&SoftwareEvidence> {
+    match evidence {
+        Evidence::Software(software) => Some(software),
+        _ => None,
+    }
+}
+
+/// That the evidence is for this binding, and signed by this key.
 pub(super) fn holds(
-    evidence: &Evidence,
+    software: &SoftwareEvidence,
     key: &PublicKey,
     binding: &[u8; 64],
     unbound: Reason,
 ) -> Result<String, Finding> {
-    match evidence {
-        Evidence::Software(software) => {
-            if b64u::decode_array(&software.binding) != Some(*binding) {
-                return Err(Finding::new(unbound, b64u::encode(binding), &software.binding));
-            }
-            key.verify_software_evidence(binding, &software.signature).map_err(|error| {
-                let expected = format!("a signature by {}", key.hex());
-                Finding::new(Reason::EvidenceSignatureInvalid, expected, error.to_string())
-            })?;
-            Ok("software".to_owned())
-        }
-        _ => Err(not_judged()),
+    if b64u::decode_array(&software.binding) != Some(*binding) {
+        return Err(Finding::new(unbound, b64u::encode(binding), &software.binding));
     }
+    key.verify_software_evidence(binding, &software.signature).map_err(|error| {
+        let expected = format!("a signature by {}", key.hex());
+        Finding::new(Reason::EvidenceSignatureInvalid, expected, error.to_string())
+    })?;
+    Ok("software".to_owned())
 }
 
-/// Whether that type is enough.
-pub(super) fn accept(evidence: &Evidence, dev: bool, options: Options, report: &mut Report) {
-    let software = matches!(evidence, Evidence::Software(_));
-    if software && options.accept_software {
+/// Whether software evidence is enough.
+pub(super) fn accept(dev: bool, options: &Options<'_>, report: &mut Report) {
+    if options.accept_software {
         report.open("hardware", "software evidence: nothing but the process itself vouches for it");
         return;
     }
@@ -60,16 +64,4 @@ pub(super) fn accept(evidence: &Evidence, dev: bool, options: Options, report: &
     if dev {
         report.rule("mode", Err(Finding::new(Reason::DevMode, "a gateway outside dev mode", "dev mode")));
     }
-}
-
-/// What the evidence says is running.
-pub(super) fn image(evidence: &Evidence) -> Option<Image> {
-    match evidence {
-        Evidence::Software(software) => Some(Image::Software { artifact: software.artifact }),
-        _ => None,
-    }
-}
-
-fn not_judged() -> Finding {
-    Finding::new(Reason::EvidenceTypeUnknown, TYPES.join(" or "), "evidence of hardware")
 }

@@ -2,7 +2,7 @@
 //!
 //! Pure: what the other end showed, the challenge that was sent and the approved values come in, a verdict comes out. The
 //! checks, in their order: the certificate carries evidence of a boot; the gateway's answer is about the same boot and
-//! key; the evidence is bound to that boot, to that key and to the challenge, and holds; its type is accepted; image,
+//! key; the evidence is bound to that boot, to that key and to the challenge, and is genuine and current; image,
 //! configuration, policy bundle and catalog are approved; and the TLS key is one that the evidence names. Without the last
 //! one everything before it could be somebody else's, passed on.
 
@@ -11,14 +11,18 @@ mod evidence;
 mod report;
 
 use claim::Digest;
+use claim::attachment::Collateral;
 use claim::b64u;
 use claim::binding::{BootBinding, binding, boot_x, challenge_x};
-use claim::evidence::{BootEvidence, Evidence};
+use claim::evidence::{BootEvidence, Evidence, Settings, SoftwareEvidence};
 use claim::json::from_json;
 use claim::key::PublicKey;
+use claim::time::Timestamp;
 
 pub use self::certificate::tls_key;
 use self::report::{Finding, Report};
+use crate::evidence::appraise::{Appraisal, Piece, Standard, Subject, appraise_subject, settings_of};
+use crate::evidence::x509::Chains;
 use crate::references::{Image, References};
 use crate::verdict::{Check, Outcome, Status, reasons};
 
@@ -79,9 +83,14 @@ reasons! {
         CatalogNotApproved = "CATALOG_NOT_APPROVED",
         /// The connection ends at a key that the evidence does not name: somebody is in between.
         TlsKeyNotBound = "TLS_KEY_NOT_BOUND",
+        /// Certificates, collateral or approved values are missing that judging evidence of hardware takes.
+        EvidenceNotJudged = "EVIDENCE_NOT_JUDGED",
         /// Behind the same address is another boot, or somebody else, than the one that was verified.
         NewBoot = "NEW_BOOT",
     }
+    or
+    /// A check on evidence of hardware failed.
+    Evidence(crate::evidence::Check)
 }
 
 /// What the other end of a TLS connection showed.
@@ -95,11 +104,15 @@ pub struct Shown<'a> {
     pub nonce: &'a [u8],
 }
 
-/// What else is accepted.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Options {
-    /// Software evidence and dev mode: anyone who knows the approved values can say them.
+/// How to judge.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'a> {
+    /// Whether software evidence and dev mode are accepted: anyone who knows the approved values can say them.
     pub accept_software: bool,
+    /// The time at which hardware and certificates must be good.
+    pub at: Timestamp,
+    /// Certificates and vendors' statements about the gateway's hardware, from anybody.
+    pub collateral: Option<&'a Collateral>,
 }
 
 /// The verdict on a gateway.
@@ -113,6 +126,8 @@ pub struct Verdict {
     pub checks: Vec<Check>,
     /// The boot that was verified. Present exactly if nothing is wrong.
     pub boot: Option<Boot>,
+    /// The three answers on evidence of hardware.
+    pub appraisal: Option<Appraisal>,
 }
 
 /// A boot that was verified.
@@ -134,13 +149,13 @@ impl Verdict {
 }
 
 /// Judges what a gateway showed. See the module.
-pub fn verify_attestation(shown: &Shown<'_>, references: &References, options: Options) -> Verdict {
+pub fn verify_attestation(shown: &Shown<'_>, references: &References, options: &Options<'_>) -> Verdict {
     let mut report = Report::default();
     let boot = judge(shown, references, options, &mut report);
     report.verdict(boot)
 }
 
-fn judge(shown: &Shown<'_>, references: &References, options: Options, report: &mut Report) -> Option<Boot> {
+fn judge(shown: &Shown<'_>, references: &References, options: &Options<'_>, report: &mut Report) -> Option<Boot> {
     let leaf = report.read("certificate", certificate::read(shown.leaf))?;
     let document = report.read("certificate_evidence", certificate::document(&leaf))?;
     let answer = report.read("answer", Answer::read(shown.answer))?;
@@ -149,20 +164,65 @@ fn judge(shown: &Shown<'_>, references: &References, options: Options, report: &
     let x = report.read("boot_x", digest_of_boot(&answer))?;
     report.rule("nonce", same_nonce(&answer, shown.nonce));
 
-    let of_boot = binding(&key.thumbprint(), &x);
-    let of_challenge = binding(&key.thumbprint(), &challenge_x(&x, shown.nonce));
-    let pieces = [
-        ("certificate_binding", &document.evidence, of_boot, Reason::BootNotBound),
-        ("boot_evidence", &answer.boot_evidence, of_boot, Reason::BootNotBound),
-        ("challenge_evidence", &answer.challenge_evidence, of_challenge, Reason::ChallengeNotBound),
-    ];
-    for (name, evidence, bound_to, unbound) in pieces {
-        report.rule(name, evidence::holds(evidence, &key, &bound_to, unbound));
+    let pieces = [&document.evidence, &answer.boot_evidence, &answer.challenge_evidence];
+    let of = [x, x, challenge_x(&x, shown.nonce)];
+    match evidence::software(pieces) {
+        Some(pieces) => {
+            software(pieces, of, &key, report);
+            evidence::accept(document.boot.dev, options, report);
+            approve(references, &document.boot, pieces, report);
+        }
+        None => hardware((pieces, of), (&document.boot, &answer.settings), &key, (references, options), report),
     }
-    evidence::accept(&answer.challenge_evidence, document.boot.dev, options, report);
-    approve(references, &document, &answer, report);
     report.rule("tls_key", bound_tls_key(&leaf.key, &document.boot));
     Some(Boot { binding: document.boot, key })
+}
+
+fn software(pieces: [&SoftwareEvidence; 3], of: [Digest; 3], key: &PublicKey, report: &mut Report) {
+    let names = ["certificate_binding", "boot_evidence", "challenge_evidence"];
+    let unbound = [Reason::BootNotBound, Reason::BootNotBound, Reason::ChallengeNotBound];
+    for (((name, piece), x), unbound) in names.into_iter().zip(pieces).zip(of).zip(unbound) {
+        report.rule(name, evidence::holds(piece, key, &binding(&key.thumbprint(), &x), unbound));
+    }
+}
+
+/// Accepted only if it is genuine, current and ours. The program of a dev mode's process is no image of hardware.
+fn hardware(
+    (pieces, of): ([&Evidence; 3], [Digest; 3]),
+    (boot, settings): (&BootBinding, &[Settings]),
+    key: &PublicKey,
+    (references, options): (&References, &Options<'_>),
+    report: &mut Report,
+) {
+    let names = ["certificate", "boot", "challenge"];
+    let pieces = names.into_iter().zip(pieces).zip(of).map(|((name, evidence), x)| Piece { name, evidence, x });
+    let subject = Subject {
+        boot,
+        key: *key,
+        pieces: pieces.collect(),
+        settings,
+        event_log: None,
+        collateral: options.collateral,
+    };
+    let standard =
+        Standard { references: Some(references), at: options.at, chains: &Chains::default(), software: false };
+    let appraisal = appraise_subject(&subject, &standard);
+    report.rule("hardware", three_answers(&appraisal));
+    report.appraised(appraisal);
+}
+
+fn three_answers(appraisal: &Appraisal) -> Result<String, Finding> {
+    let report = appraisal.report();
+    let line = |outcome| report.lines().iter().find(|line| line.outcome == outcome);
+    if let Some(line) = line(Outcome::Fail) {
+        let actual = format!("{}: {}", line.check.id(), line.actual);
+        return Err(Finding::new(Reason::Evidence(line.check), &line.expected, actual));
+    }
+    if appraisal.verified() {
+        return Ok("genuine, current and ours".to_owned());
+    }
+    let missing = line(Outcome::Open).map_or_else(String::new, |line| format!("{}: {}", line.check.id(), line.actual));
+    Err(Finding::new(Reason::EvidenceNotJudged, "evidence that can be judged: --collateral FILE", missing))
 }
 
 /// What of the answer of `GET /attestation` is judged. The rest is for people.
@@ -173,6 +233,7 @@ struct Answer {
     nonce: String,
     boot_evidence: Evidence,
     challenge_evidence: Evidence,
+    settings: Vec<Settings>,
 }
 
 impl Answer {
@@ -184,8 +245,14 @@ impl Answer {
             let text = member(name)?.as_str().ok_or_else(|| malformed(format!("{name} is no text")))?;
             Ok(text.to_owned())
         };
+        let boot: BootBinding = from_json(member("boot")?).map_err(|error| malformed(format!("boot: {error}")))?;
+        let settings = match json.get("settings") {
+            Some(settings) => from_json(settings).map_err(|error| malformed(format!("settings: {error}")))?,
+            None => vec![settings_of(&boot)],
+        };
         Ok(Self {
-            boot: from_json(member("boot")?).map_err(|error| malformed(format!("boot: {error}")))?,
+            settings,
+            boot,
             boot_x: text("boot_x")?,
             public_key: text("public_key")?,
             nonce: text("nonce")?,
@@ -221,19 +288,17 @@ fn same_nonce(answer: &Answer, nonce: &[u8]) -> Result<String, Finding> {
     if answer.nonce == sent { Ok(sent) } else { Err(Finding::new(Reason::NonceMismatch, sent, &answer.nonce)) }
 }
 
-fn approve(references: &References, document: &BootEvidence, answer: &Answer, report: &mut Report) {
-    let images = [&document.evidence, &answer.boot_evidence, &answer.challenge_evidence].map(evidence::image);
-    let named = |image: &Option<Image>| image.as_ref().map_or_else(|| "none".to_owned(), Image::to_string);
-    let approved = |image: &Option<Image>| image.as_ref().is_some_and(|image| references.images.contains(image));
-    let strange = images.iter().find(|image| !approved(image));
+fn approve(references: &References, boot: &BootBinding, pieces: [&SoftwareEvidence; 3], report: &mut Report) {
+    let images = pieces.map(|software| Image::Software { artifact: software.artifact });
+    let [.., of_challenge] = &images;
+    let strange = images.iter().find(|image| !references.images.contains(image));
     report.rule(
         "image",
         match strange {
-            None => Ok(named(&images[2])),
-            Some(image) => Err(Finding::new(Reason::ImageNotApproved, one_of(&references.images), named(image))),
+            None => Ok(of_challenge.to_string()),
+            Some(image) => Err(Finding::new(Reason::ImageNotApproved, one_of(&references.images), image.to_string())),
         },
     );
-    let boot = &document.boot;
     for (name, approved, found, reason) in [
         ("config_hash", &references.config_hashes, boot.config_hash, Reason::ConfigNotApproved),
         ("bundle_hash", &references.bundle_hashes, boot.bundle_hash, Reason::BundleNotApproved),

@@ -6,6 +6,7 @@ use claim::key::PublicKey;
 
 use super::certificate::Leaf;
 use super::{Answer, Boot, Check, Outcome, Reason, Status, Verdict};
+use crate::evidence::appraise::Appraisal;
 
 /// What was found wrong in one check.
 pub(super) type Finding = crate::verdict::Finding<Reason>;
@@ -15,6 +16,7 @@ pub(super) type Finding = crate::verdict::Finding<Reason>;
 pub(super) struct Report {
     reason: Option<Reason>,
     checks: Vec<Check>,
+    appraisal: Option<Appraisal>,
 }
 
 impl Report {
@@ -45,6 +47,10 @@ impl Report {
         self.checks.push(Check { name, outcome: Outcome::Open, expected: String::new(), actual: why.to_owned() });
     }
 
+    pub(super) fn appraised(&mut self, appraisal: Appraisal) {
+        self.appraisal = Some(appraisal);
+    }
+
     pub(super) fn verdict(self, boot: Option<Boot>) -> Verdict {
         let status = match self.reason {
             Some(_) => Status::Unverified,
@@ -52,7 +58,7 @@ impl Report {
             None => Status::Verified,
         };
         let boot = boot.filter(|_| self.reason.is_none());
-        Verdict { status, failure_reason: self.reason, checks: self.checks, boot }
+        Verdict { status, failure_reason: self.reason, checks: self.checks, boot, appraisal: self.appraisal }
     }
 }
 

@@ -6,7 +6,7 @@ use claim::time::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{CliError, Exit, input, table};
-use crate::evidence::appraise::Part;
+use crate::evidence::appraise::{Appraisal, Part};
 use crate::evidence::{Answer, Check, Line, Question, Report};
 use crate::verdict::Outcome;
 
@@ -51,9 +51,7 @@ impl Answers {
     }
 
     fn report(&self) -> Report {
-        let mut report = Report::default();
-        self.parts.iter().for_each(|part| report.append(part.report.clone()));
-        report
+        together(&self.parts)
     }
 
     /// Anything wrong refuses, whichever question it belongs to.
@@ -77,7 +75,7 @@ impl Answers {
     fn print(&self, explain: bool, out: &mut dyn Write) -> io::Result<()> {
         let report = self.report();
         writeln!(out, "{}, judged at {}", table::printable(&self.subject), self.at.to_seconds_z())?;
-        answers(out, &report, &self.asked)?;
+        three(out, &report, &self.asked)?;
         for (name, text) in &self.says {
             writeln!(out, "  {name}: {}", table::printable(text))?;
         }
@@ -106,6 +104,31 @@ impl Answers {
         }
         value
     }
+}
+
+/// The answers on a claim's evidence, between its other checks and its verdict.
+pub(super) fn print(out: &mut dyn Write, appraisal: &Appraisal, explain: bool) -> io::Result<()> {
+    let report = appraisal.report();
+    for part in &appraisal.parts {
+        lines(out, part, explain)?;
+    }
+    writeln!(out, "evidence")?;
+    three(out, &report, &Question::ALL)?;
+    missing(out, &report, &Question::ALL)?;
+    test_roots(out, report.test_roots())
+}
+
+/// The same for scripts.
+pub(super) fn json(appraisal: &Appraisal) -> Value {
+    answers_json(&appraisal.report(), &appraisal.parts, &Question::ALL, false)
+}
+
+fn together(parts: &[Part]) -> Report {
+    let mut report = Report::default();
+    for part in parts {
+        report.append(part.report.clone());
+    }
+    report
 }
 
 /// Answers, checks and test-only roots, for scripts.
@@ -151,7 +174,7 @@ const fn word(answer: Answer) -> &'static str {
 }
 
 /// The three lines that are for everybody.
-pub(super) fn answers(out: &mut dyn Write, report: &Report, asked: &[Question]) -> io::Result<()> {
+fn three(out: &mut dyn Write, report: &Report, asked: &[Question]) -> io::Result<()> {
     for question in Question::ALL {
         let (answer, sentence) = if asked.contains(&question) {
             let answer = report.answer(question);
@@ -213,7 +236,7 @@ pub(super) fn missing(out: &mut dyn Write, report: &Report, asked: &[Question]) 
 }
 
 /// Roots that vouch for nothing outside of tests.
-pub(super) fn test_roots(out: &mut dyn Write, roots: &[String]) -> io::Result<()> {
+fn test_roots(out: &mut dyn Write, roots: &[String]) -> io::Result<()> {
     roots.iter().try_for_each(|root| {
         let root = table::printable(root);
         writeln!(

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{CliError, claim, input, table};
+use super::{CliError, answers, claim, input, table};
 use crate::attestation::{Options, Reason, Verdict};
 use crate::connect::{Attested, Identity, Token, attest};
 use crate::references::References;
@@ -18,6 +18,9 @@ pub(super) struct Approval {
     /// What you approved: JSON with images, config_hashes, bundle_hashes, catalog_hashes (docs/reference-values.schema.json)
     #[arg(long, value_name = "FILE")]
     pub(super) reference: Option<PathBuf>,
+    /// Certificates, CRLs and vendors' statements about the gateway's hardware, as JSON (docs/verification.md)
+    #[arg(long, value_name = "FILE")]
+    collateral: Option<PathBuf>,
     /// Accept a gateway in dev mode: no hardware, so anyone who knows the approved values can say them
     #[arg(long)]
     pub(super) dangerous_accept_software: bool,
@@ -36,14 +39,22 @@ impl Approval {
         };
         let wrong = |error: String| CliError::Input(format!("{}: {error}", path.display()));
         let references = References::parse(&input::read(path)?).map_err(|error| wrong(error.to_string()))?;
-        let options = Options { accept_software: self.dangerous_accept_software };
-        attest(url, &references, options, identity).map_err(|error| CliError::Input(error.to_string()))
+        let collateral = self.collateral.as_deref().map(input::collateral).transpose()?;
+        let options = Options {
+            accept_software: self.dangerous_accept_software,
+            at: input::now(None),
+            collateral: collateral.as_ref(),
+        };
+        attest(url, &references, &options, identity).map_err(|error| CliError::Input(error.to_string()))
     }
 }
 
 /// Writes the verdict as a table.
 pub(super) fn print(out: &mut dyn Write, url: &str, verdict: &Verdict) -> Result<(), CliError> {
     table::checks(out, &format!("gateway {url}"), &verdict.checks)?;
+    if let Some(appraisal) = &verdict.appraisal {
+        answers::print(out, appraisal, false)?;
+    }
     let open: Vec<_> =
         verdict.checks.iter().filter(|check| check.outcome == Outcome::Open).map(|check| check.name).collect();
     table::result(out, verdict.status, verdict.failure_reason.map(Reason::as_str), &open)?;
@@ -63,6 +74,7 @@ pub(super) fn json(verdict: &Verdict) -> Value {
         "status": verdict.status.as_str(),
         "failure_reason": verdict.failure_reason.map(Reason::as_str),
         "verified": boot,
+        "evidence": verdict.appraisal.as_ref().map(answers::json),
         "checks": checks,
     })
 }

@@ -12,7 +12,7 @@ use crate::trust_record::{RecordOptions, RecordReason, RecordVerdict, verify_tru
 use crate::verdict::{Check, ClaimReason, Outcome, Status, Verdict};
 
 use super::input::{self, ProfileName};
-use super::{CliError, Exit, bundle, table};
+use super::{CliError, Exit, answers, bundle, table};
 
 /// What to check, and against what.
 #[derive(Debug, clap::Args)]
@@ -53,9 +53,18 @@ pub(super) struct Args {
     /// Judge as of this time instead of now, for archived claims
     #[arg(long, value_name = "TIME", value_parser = input::time)]
     at: Option<Timestamp>,
-    /// What you approved, for claims of hardware (docs/reference-values.schema.json); else ./reference-values.json
+    /// The claim's attachment (GET /session/ID/evidence): judge the hardware's evidence, and that it is of this session
+    #[arg(long, value_name = "FILE")]
+    attachment: Option<PathBuf>,
+    /// Certificates, CRLs and vendors' statements as JSON, in place of those of the attachment
+    #[arg(long, value_name = "FILE")]
+    collateral: Option<PathBuf>,
+    /// What you approved: images, configurations, bundles, catalogs (docs/reference-values.schema.json); else ./reference-values.json
     #[arg(long, value_name = "FILE", env = "CMCP_REFERENCE_VALUES")]
     reference: Option<PathBuf>,
+    /// Say of every check on evidence what it shows, and what could be done without it
+    #[arg(long)]
+    explain: bool,
     /// Print the verdict as JSON
     #[arg(long)]
     json: bool,
@@ -92,6 +101,8 @@ fn judge(args: &Args) -> Result<Found, CliError> {
             Ok(references) => ReferenceValues::Given(Box::new(references)),
             Err(looked) => ReferenceValues::NotGiven(looked),
         },
+        attachment: args.attachment.as_deref().map(input::read).transpose()?,
+        collateral: args.collateral.as_deref().map(input::collateral).transpose()?,
         ..Options::at(now)
     };
     let bundle = args.audit_bundle.as_deref().map(|path| judge_bundle(path, &bytes, args)).transpose()?;
@@ -153,6 +164,9 @@ impl Found {
         if let (Some(record), Some(path)) = (&self.record, &args.record) {
             table::checks(out, &format!("trust record {}", path.display()), &record.checks)?;
         }
+        if let Some(appraisal) = &self.claim.appraisal {
+            answers::print(out, appraisal, args.explain)?;
+        }
         let open: Vec<_> =
             self.checks().filter(|(_, check)| check.outcome == Outcome::Open).map(|(_, check)| check.name).collect();
         table::result(out, self.status(), self.reason(), &open)?;
@@ -183,6 +197,7 @@ impl Found {
             },
             "audit_bundle": self.bundle.as_ref().map(bundle_json),
             "record": self.record.as_ref().map(record_json),
+            "evidence": self.claim.appraisal.as_ref().map(answers::json),
             "checks": checks,
         })
     }

@@ -20,6 +20,10 @@ certificate. Then either prints the verdict, or with --stdio or --listen lets MC
 A connection that ends at another key than was verified (a restarted gateway has new ones) is not used: it is \
 refused as NEW_BOOT; start again to verify anew.
 
+Evidence by hardware must be genuine (a vendor's key signed it), current (up to date, nothing revoked) and ours. Give \
+the certificates and statements that this takes with --collateral: they are believed for their signatures, so \
+whoever runs the gateway may fetch them. What cannot be judged is refused (EVIDENCE_NOT_JUDGED).
+
 The file of approved values is yours: take the hashes from `host check` of a configuration that you have read, \
 and the image's digest from your own build. A gateway is not asked what to approve.
 

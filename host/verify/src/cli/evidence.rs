@@ -73,7 +73,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, CliError> {
     }
     let references = input::references(args.reference.as_deref())?.ok();
     let at = input::now(args.style.at);
-    let standard = Standard { references: references.as_ref(), at, chains: &Chains::default() };
+    let standard = Standard { references: references.as_ref(), at, chains: &Chains::default(), software: false };
     let appraisal = appraise_shown(&shown, &standard);
     let answers = Answers {
         subject: format!("evidence {}", args.file.display()),

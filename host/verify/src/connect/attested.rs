@@ -54,7 +54,7 @@ pub enum AttestError {
 pub fn attest(
     url: &str,
     references: &References,
-    options: Options,
+    options: &Options<'_>,
     identity: Option<&Identity>,
 ) -> Result<(Verdict, Option<Attested>), AttestError> {
     let attested = Attested::at(url, identity)?;

@@ -6,6 +6,7 @@
 //! hash is what the session's evidence is over: so one quote inherits everything that the boot says.
 
 mod approve;
+pub(crate) mod measurement;
 mod piece;
 mod session;
 mod shown;
@@ -20,8 +21,10 @@ use claim::time::Timestamp;
 use super::x509::{Anchors, Chains};
 use super::{Answer, Check, Mismatch, Question, Report};
 use crate::references::References;
-use piece::{Judge, Seen};
+use piece::Judge;
 
+pub(crate) use piece::{NO_REFERENCES, Seen, readable};
+pub(crate) use shown::settings_of;
 pub use shown::{Challenge, Shown};
 
 /// What to do about a session without evidence.
@@ -64,11 +67,13 @@ pub struct Standard<'a> {
     pub at: Timestamp,
     /// Signatures of certificates that were right before.
     pub chains: &'a Chains,
+    /// Whether software evidence and dev mode are left open instead of refused, for claims that say that they are no more.
+    pub software: bool,
 }
 
 impl Standard<'_> {
     /// The vendors' roots, and those of the reference values.
-    fn anchors(&self) -> Result<Anchors, String> {
+    pub(crate) fn anchors(&self) -> Result<Anchors, String> {
         match self.references {
             Some(references) => references.anchors().map_err(|error| error.to_string()),
             None => Anchors::with(Vec::new()).map_err(|error| error.to_string()),
@@ -90,13 +95,17 @@ pub struct Part {
 pub struct Appraisal {
     /// By piece of evidence, then what they come to together.
     pub parts: Vec<Part>,
+    /// What each piece of evidence is of.
+    pub(crate) seen: Vec<Seen>,
 }
 
 impl Appraisal {
     /// All lines.
     pub fn report(&self) -> Report {
         let mut report = Report::default();
-        self.parts.iter().for_each(|part| report.append(part.report.clone()));
+        for part in &self.parts {
+            report.append(part.report.clone());
+        }
         report
     }
 
@@ -174,18 +183,21 @@ pub fn appraise_subject(subject: &Subject<'_>, standard: &Standard<'_>) -> Appra
     }
     same_boot(&seen, &mut together);
     approve::settings(subject, &seen, &mut together);
-    approve::all(subject, standard.references, &mut together);
+    approve::all(subject, standard, &mut together);
     appraisal.add("approved", together);
-    appraisal
+    Appraisal { seen, ..appraisal }
 }
 
 fn single(name: &'static str, report: Report) -> Appraisal {
-    Appraisal { parts: vec![Part { name, report }] }
+    Appraisal { parts: vec![Part { name, report }], seen: Vec::new() }
 }
 
 /// That all evidence is of one boot of one machine, as far as its type tells.
 fn same_boot(seen: &[Seen], report: &mut Report) {
     let [first, others @ ..] = seen else { return };
+    if others.is_empty() {
+        return;
+    }
     let finding = match others.iter().find(|other| other.instance != first.instance) {
         Some(other) => Err(Mismatch::new(&first.instance, &other.instance)),
         None => Ok(first.instance.clone()),

@@ -69,6 +69,11 @@ checks! {
     EvidenceSame = "evidence.same_boot", Ours, "EVIDENCE_OF_ANOTHER_BOOT",
         "All evidence is of one boot of one machine: the same attestation key with the same counts of resets and restarts, or the same \
          SNP guest. Otherwise the evidence of another boot, with other software, could stand beside this one's.";
+    SoftwareBinding = "software.binding", Ours, "SOFTWARE_NOT_BOUND",
+        "Software evidence is over this key and boot, session or challenge, and signed by this key. Only for callers who accept \
+         software evidence: it shows that the key is alive, and nothing of what runs.";
+    SoftwareImage = "software.image", Ours, "SOFTWARE_NOT_APPROVED",
+        "The program that the process says it runs is an approved one. Any other program can say the same.";
     CollateralFormat = "collateral.format", Current, "COLLATERAL_UNREADABLE",
         "Certificates and lists that came with the evidence can be read. Nothing else is asked of them: each counts for what its \
          signature is worth.";
@@ -97,6 +102,20 @@ checks! {
         "Every policy bundle that was in force since the boot is in the reference values.";
     ApprovedCatalog = "approved.catalog", Ours, "CATALOG_NOT_APPROVED",
         "The catalog of tools is in the reference values.";
+    ClaimKey = "claim.key", Ours, "CLAIM_OF_ANOTHER_KEY",
+        "The key that signed the claim is the boot's, for which the hardware vouches. Anybody can put another gateway's evidence beside a \
+         claim of his own.";
+    ClaimRoot = "claim.root", Ours, "CLAIM_OF_ANOTHER_SESSION",
+        "The claim's chain begins with the very entry that the session's evidence is over. Otherwise good evidence of one session would \
+         stand beside the calls of another.";
+    ClaimSettings = "claim.settings", Ours, "CLAIM_SETTINGS_MISMATCH",
+        "Policy bundle and catalog in the claim are those of the session's first entry, to which the hardware's signature extends.";
+    ClaimPlatform = "claim.platform", Ours, "CLAIM_PLATFORM_MISMATCH",
+        "The claim names the platform that the evidence is of. Its policies saw that name.";
+    ClaimMeasurement = "claim.measurement", Ours, "CLAIM_MEASUREMENT_MISMATCH",
+        "The claim's measurement is the one in the evidence: SHA-384 of an SNP launch digest or of a TD's MRTD, SHA-256 of a TPM's PCR 0 to 7.";
+    ClaimEvidence = "claim.evidence", Ours, "CLAIM_EVIDENCE_DIFFERS",
+        "What the claim carries for verifiers that know no attachment is the same evidence.";
 
     TpmAkPublic = "tpm.ak_public", Genuine, "TPM_AK_MALFORMED",
         "The attestation key's public area can be read to its last byte: an RSA or ECC signing key, named with SHA-256.";

@@ -78,6 +78,15 @@ pub enum HclError {
     Trailing,
 }
 
+/// What the hardware's report data must be for these claims.
+pub(crate) fn bound_to(claims: &[u8]) -> [u8; 64] {
+    let mut data = [0; 64];
+    for (to, from) in data.iter_mut().zip(Sha256::digest(claims)) {
+        *to = from;
+    }
+    data
+}
+
 impl<'a> HclReport<'a> {
     /// Reads a report, with the zeros to the end of its NV index.
     ///
@@ -112,11 +121,7 @@ impl<'a> HclReport<'a> {
 
     /// What the hardware's report data must be.
     pub fn bound(&self) -> [u8; 64] {
-        let mut data = [0; 64];
-        for (to, from) in data.iter_mut().zip(Sha256::digest(self.claims)) {
-            *to = from;
-        }
-        data
+        bound_to(self.claims)
     }
 
     /// The hardware's report data.

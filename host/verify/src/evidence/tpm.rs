@@ -110,7 +110,7 @@ pub fn vouched(
     }
 }
 
-fn read(message: &[u8], report: &mut Report) -> Option<Attest> {
+pub(crate) fn read(message: &[u8], report: &mut Report) -> Option<Attest> {
     let attest = match Attest::parse(message) {
         Ok(attest) => attest,
         Err(error @ AttestError::NotGenerated(_)) => {
@@ -127,7 +127,7 @@ fn read(message: &[u8], report: &mut Report) -> Option<Attest> {
     Some(attest)
 }
 
-fn signed(message: &[u8], signature: &[u8], ak: &PublicKey, report: &mut Report) -> bool {
+pub(crate) fn signed(message: &[u8], signature: &[u8], ak: &PublicKey, report: &mut Report) -> bool {
     let expected = "a TPMT_SIGNATURE of RSASSA, RSAPSS or ECDSA with SHA-256, and nothing after it";
     let Some(signature) = report.read(Check::TpmSignatureFormat, expected, Signature::parse(signature)) else {
         return false;
@@ -150,7 +150,7 @@ fn digest(attest: &Attest, pcrs: &pcrs::Values) -> Result<String, Mismatch> {
     if expected.as_slice() == attest.pcr_digest { Ok(found) } else { Err(Mismatch::new(hex::encode(&expected), found)) }
 }
 
-fn qualified(attest: &Attest, expected: &[u8]) -> Result<String, Mismatch> {
+pub(crate) fn qualified(attest: &Attest, expected: &[u8]) -> Result<String, Mismatch> {
     let found = hex::encode(&attest.extra_data);
     if attest.extra_data == expected { Ok(found) } else { Err(Mismatch::new(hex::encode(expected), found)) }
 }

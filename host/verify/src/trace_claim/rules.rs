@@ -82,6 +82,12 @@ impl<'a> View<'a> {
         })
     }
 
+    /// The bytes of a member of `gateway.attestation_evidence`; the deployed verifier takes both alphabets, with padding and
+    /// without.
+    pub(crate) fn evidence(&self, member: &str) -> Option<Vec<u8>> {
+        shape::evidence_bytes(self.at(&["gateway", "attestation_evidence", member])?.as_str()?)
+    }
+
     /// Root and tip as 64 digits, without the prefix that profile v0.1 writes.
     pub(crate) fn root(&self) -> &'a str {
         bare(self.text(&["gateway", "audit_chain", "root"]))
@@ -147,6 +153,14 @@ pub(super) fn same_hash(stated: &str, approved: &str, reason: ClaimReason) -> Fo
         return Ok(stated.to_owned());
     }
     Err(Finding::new(reason, shape::quoted(approved), stated))
+}
+
+pub(super) fn listed_hash(stated: &str, approved: &[Digest], reason: ClaimReason) -> Found {
+    if approved.iter().any(|hash| hash.hex().eq_ignore_ascii_case(bare(stated))) {
+        return Ok(stated.to_owned());
+    }
+    let approved: Vec<_> = approved.iter().map(ToString::to_string).collect();
+    Err(Finding::new(reason, approved.join(" or "), stated))
 }
 
 /// An agent key counts only where the subject was authenticated live; anything else is an assertion of the config.

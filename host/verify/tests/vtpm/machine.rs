@@ -1,5 +1,7 @@
 //! A machine with a TPM, a CA that vouches for its key, and a firmware that keeps a log: everything signed as real ones sign,
 //! by keys of our own, so that each test can change one thing.
+#![allow(dead_code, clippy::allow_attributes, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a broken fixture ends the test")]
 
 use p256::ecdsa::Signature;
 use rcgen::{

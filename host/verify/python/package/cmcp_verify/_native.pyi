@@ -15,6 +15,7 @@ def verify_trace_claim(
     requirements: list[str],
     reference_values: bytes | None,
     looked_in: str,
+    attachment: bytes | None,
 ) -> tuple[str, list[str], list[str], str | None, int, bool, list[tuple[str, str]]]: ...
 def verify_audit_bundle(
     bundle: bytes, claim: bytes | None, *, profile: str, require_external_evidence: bool

@@ -88,12 +88,18 @@ def verify_trace_claim(
     snp_platform_policy: object | None = None,
     expected_launch_measurements: Collection[str] | None = None,
     profile: str = "trace-v0.2",
+    attachment: Document | None = None,
 ) -> VerificationResult:
     """Verifies a claim against what was approved.
 
+    A claim of a hardware platform is ``verified`` if its evidence is genuine, current and ours: ``attachment`` is the answer
+    of ``GET /session/{id}/evidence``; what is ours is in the reference values, the file that ``CMCP_REFERENCE_VALUES`` names,
+    else ``./reference-values.json``. Vendors' roots are built in. ``details`` has the three answers, and what is missing.
+    ``trusted_*_pem``, ``expected_launch_measurements`` and their like are taken for the deployed signature's sake: roots and
+    measurements count only from the reference values.
+
     Agent manifests, gateway measurements and SNP platform policies cannot be judged by this build: giving one makes the
-    claim ``unverified`` by name. Roots and launch measurements matter to hardware claims only, which this build leaves
-    ``unverified`` in any case. ``profile`` is ``trace-v0.2`` or ``trace-v0.1``, never both.
+    claim ``unverified`` by name. ``profile`` is ``trace-v0.2`` or ``trace-v0.1``, never both.
     """
     del trusted_agent_manifest_keys, trusted_ark_pem, trusted_intel_root_pem, trusted_tpm_ca_pem
     del expected_launch_measurements
@@ -114,6 +120,7 @@ def verify_trace_claim(
         requirements=[name for name, value in requirements.items() if value is not None],
         reference_values=reference_values,
         looked_in=looked_in,
+        attachment=None if attachment is None else _document(attachment),
     )
     return VerificationResult(
         status=VerificationStatus(status),
@@ -183,7 +190,7 @@ def _document(value: Document) -> bytes:
 
 
 def _reference_values() -> tuple[bytes | None, str]:
-    """What hardware evidence would be compared with, or where it was looked for."""
+    """What hardware evidence is compared with, or where it was looked for."""
     named = os.environ.get("CMCP_REFERENCE_VALUES")
     path = named or _REFERENCE_VALUES
     try:

@@ -4,24 +4,14 @@ use claim::Digest;
 use claim::evidence::Settings;
 use claim::hex;
 
-use super::Subject;
-use super::piece::Seen;
+use super::piece::{NO_REFERENCES, Seen};
+use super::{Standard, Subject, settings_of};
 use crate::evidence::{Check, Mismatch, Report};
-use crate::references::References;
-
-/// What to do about missing approved values.
-const NO_REFERENCES: &str = "no reference values were given: write the file of what you approved (docs/verification.md) and give it \
-                             with --reference FILE or CMCP_REFERENCE_VALUES";
 
 /// That the list of settings is this boot's, as far as anything signed tells.
 pub(super) fn settings(subject: &Subject<'_>, seen: &[Seen], report: &mut Report) {
     let boot = subject.boot;
-    let of_boot = Settings {
-        bundle_hash: boot.bundle_hash,
-        catalog_hash: boot.catalog_hash,
-        config_hash: boot.config_hash,
-        controls_hash: boot.controls_hash,
-    };
+    let of_boot = settings_of(boot);
     let finding = match subject.settings.first() {
         Some(first) if *first == of_boot => Ok(format!("{} in force since the boot", subject.settings.len())),
         Some(first) => Err(Mismatch::new(shown(&of_boot), shown(first))),
@@ -56,11 +46,16 @@ fn extended(pcr: &[u8; 32], digest: &Digest) -> [u8; 32] {
 }
 
 /// That everything that the boot runs is approved. Of images each piece of evidence speaks for itself.
-pub(super) fn all(subject: &Subject<'_>, references: Option<&References>, report: &mut Report) {
+pub(super) fn all(subject: &Subject<'_>, standard: &Standard<'_>, report: &mut Report) {
     let boot = subject.boot;
-    let dev = if boot.dev { Err(Mismatch::new("a boot outside dev mode", "dev mode")) } else { Ok("no") };
-    report.check(Check::BootDev, dev);
-    let Some(references) = references else {
+    match (boot.dev, standard.software) {
+        (false, _) => drop(report.check(Check::BootDev, Ok("no"))),
+        (true, true) => report.open(Check::BootDev, "dev mode: run the gateway on hardware for more"),
+        (true, false) => {
+            report.check(Check::BootDev, Err::<String, _>(Mismatch::new("a boot outside dev mode", "dev mode")));
+        }
+    }
+    let Some(references) = standard.references else {
         for check in [Check::ApprovedConfig, Check::ApprovedBundle, Check::ApprovedCatalog] {
             report.open(check, NO_REFERENCES);
         }

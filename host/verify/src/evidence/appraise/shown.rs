@@ -75,8 +75,13 @@ fn answer(json: &Json) -> Result<Attachment, JsonError> {
 
 /// A boot without a session, of whose reloads nothing is known.
 fn of_boot(boot: BootEvidence) -> Attachment {
-    let BootBinding { bundle_hash, catalog_hash, config_hash, controls_hash, .. } = boot.boot;
-    let settings = vec![Settings { bundle_hash, catalog_hash, config_hash, controls_hash }];
+    let settings = vec![settings_of(&boot.boot)];
     let (session_start, session, event_log, collateral) = (None, None, None, None);
     Attachment { version: VERSION, boot, settings, session_start, session, event_log, collateral }
+}
+
+/// What a boot decides by until its first reload.
+pub(crate) const fn settings_of(boot: &BootBinding) -> Settings {
+    let BootBinding { bundle_hash, catalog_hash, config_hash, controls_hash, .. } = *boot;
+    Settings { bundle_hash, catalog_hash, config_hash, controls_hash }
 }

@@ -24,7 +24,8 @@ const BOOT: usize = 4;
 const IMAGE: [usize; 3] = [BOOT, 9, 11];
 /// PCRs that the boot extends only with what would change the image.
 const UNUSED: [usize; 3] = [12, 13, 14];
-const SETTINGS: usize = 15;
+/// Of the gateway's own settings.
+pub(crate) const SETTINGS: usize = 15;
 /// PCRs that the log cannot know the end of: IMA's, the gateway's own, those that can be reset.
 pub(crate) const AFTER_BOOT: [usize; 4] = [10, SETTINGS, 16, 23];
 const NEVER_EXTENDED: [u8; 32] = [0; 32];
