@@ -20,6 +20,7 @@ mod snp_report;
 mod store_export;
 mod store_verify;
 mod table;
+mod tdx_quote;
 mod tpm_quote;
 
 use std::ffi::OsString;
@@ -133,6 +134,8 @@ enum Command {
     /// Check or read a gateway's record store
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Judge one quote of Intel TDX
+    TdxQuote(tdx_quote::Args),
     /// Judge a TPM's quote by itself: its key, its PCRs, what it is for
     TpmQuote(tpm_quote::Args),
 }
@@ -165,6 +168,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &
         (Some(Command::SnpReport(args)), _) => snp_report::run(&args, out),
         (Some(Command::Store(StoreCommand::Verify(args))), _) => store_verify::run(&args, out, err),
         (Some(Command::Store(StoreCommand::Export(args))), _) => store_export::run(&args, out, err),
+        (Some(Command::TdxQuote(args)), _) => tdx_quote::run(&args, out),
         (Some(Command::TpmQuote(args)), _) => tpm_quote::run(&args, out),
         (None, None) => Ok(Exit::Usage),
     };

@@ -66,6 +66,12 @@ pub(super) fn key(text: &str) -> Result<String, String> {
     claim::key::PublicKey::from_hex(&key).map(|_| key).map_err(|_| "write the 32 bytes as 64 hexadecimal digits".into())
 }
 
+/// Parses what a guest has its hardware sign.
+pub(super) fn report_data(text: &str) -> Result<[u8; 64], String> {
+    let digits = text.trim().to_ascii_lowercase();
+    claim::hex::decode(&digits).ok_or_else(|| "write the 64 bytes as 128 hexadecimal digits".to_owned())
+}
+
 /// Parses an approved hash. The comparison ignores the prefix; what is no hash would only look like a mismatch.
 pub(super) fn hash(text: &str) -> Result<String, String> {
     let hash = text.trim().to_ascii_lowercase();

@@ -47,14 +47,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", env = "CMCP_REFERENCE_VALUES")]
     reference: Option<PathBuf>,
     /// What the guest's 64 bytes must be, as 128 hexadecimal digits
-    #[arg(long, value_name = "HEX", value_parser = report_data)]
+    #[arg(long, value_name = "HEX", value_parser = input::report_data)]
     report_data: Option<[u8; 64]>,
     #[command(flatten)]
     style: Style,
-}
-
-fn report_data(text: &str) -> Result<[u8; 64], String> {
-    hex::decode(&text.to_ascii_lowercase()).ok_or_else(|| "write the 64 bytes as 128 hexadecimal digits".to_owned())
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, CliError> {

@@ -291,6 +291,98 @@ checks! {
     SnpMeasurement = "snp.measurement", Ours, "SNP_MEASUREMENT_NOT_APPROVED",
         "The launch digest is that of an approved image. Without it the hardware vouches for whatever program runs \
          there.";
+    TdxTeeType = "tdx.tee_type", Genuine, "TDX_TEE_TYPE_WRONG",
+        "The quote is of a TD. An SGX enclave's quote has the same signatures under the same root and says nothing \
+         about a TD.";
+    TdxQuote = "tdx.quote", Genuine, "TDX_QUOTE_MALFORMED",
+        "The quote is of version 4 or 5, every length in it fits, and nothing but Azure's padding follows. What is \
+         left over is covered by no signature, and two readers may read it differently.";
+    TdxQeVendor = "tdx.qe_vendor", Genuine, "TDX_QE_VENDOR_UNKNOWN",
+        "The quoting enclave calls itself Intel's. Other vendors' enclaves may mean something else by the same fields.";
+    TdxSignature = "tdx.signature", Genuine, "TDX_SIGNATURE_INVALID",
+        "The attestation key signed header and report. Without it anyone could write any measurement into a quote.";
+    TdxAttestationKey = "tdx.attestation_key", Genuine, "TDX_ATTESTATION_KEY_NOT_BOUND",
+        "The quoting enclave's report names the attestation key. Without it anyone could sign with a key of their own \
+         and put another machine's certificates behind it.";
+    TdxPckChain = "tdx.pck_chain", Genuine, "TDX_PCK_CHAIN_INVALID",
+        "The platform's certificate leads over one of Intel's two PCK CAs to Intel's pinned root. Without it anyone \
+         could be the platform.";
+    TdxQeSignature = "tdx.qe_signature", Genuine, "TDX_QE_SIGNATURE_INVALID",
+        "The platform's key signed the quoting enclave's report. Without it the attestation key could be of no \
+         platform at all.";
+    TdxQeIdentitySignature = "tdx.qe_identity_signature", Genuine, "TDX_QE_IDENTITY_SIGNATURE_INVALID",
+        "Intel signed the QE identity. Whoever brings the collateral could else name an enclave of its own.";
+    TdxQeIdentity = "tdx.qe_identity", Genuine, "TDX_QE_IDENTITY_MALFORMED",
+        "The signed document is the identity of the quoting enclave for TDs. The one for SGX is signed by the same \
+         key.";
+    TdxQe = "tdx.qe", Genuine, "TDX_QE_NOT_INTELS",
+        "The quoting enclave is Intel's, for TDs, not under debug. Who owns a machine can have its platform key \
+         certify enclaves of their own, which then sign what they like.";
+    TdxSeam = "tdx.seam", Genuine, "TDX_MODULE_NOT_INTELS",
+        "The TDX module is signed by Intel and not under debug. Another module could hand the TD's memory to its host.";
+    TdxDebug = "tdx.debug", Genuine, "TDX_DEBUG",
+        "The TD is not under debug or profiling. Its host reads the memory of one that is.";
+    TdxAttributes = "tdx.attributes", Genuine, "TDX_ATTRIBUTES_REFUSED",
+        "No attribute is set that is reserved or not known to be harmless. What a later module means by a bit is not \
+         known here.";
+    TdxMigration = "tdx.migration", Genuine, "TDX_MIGRATABLE",
+        "The TD cannot be moved. A migration TD that the host picks would get its memory and keys.";
+    TdxServiceTd = "tdx.service_td", Genuine, "TDX_SERVICE_TD",
+        "No service TD is bound. One could act on the TD's private state.";
+    TdxSeptVe = "tdx.sept_ve_disable", Genuine, "TDX_SEPT_VE_ENABLED",
+        "The host cannot raise #VE in the TD by taking its pages away; in a kernel that does not expect it that is a \
+         way in. Waived for Azure's paravisor, which expects it.";
+    TdxCollateral = "tdx.collateral", Current, "TDX_COLLATERAL_MALFORMED",
+        "There is collateral and it can be read. Without it nobody can tell whether Intel has revoked the platform or \
+         calls it out of date.";
+    TdxTcbInfoSignature = "tdx.tcb_info_signature", Current, "TDX_TCB_INFO_SIGNATURE_INVALID",
+        "Intel signed the TCB info. Whoever brings the collateral could else call any platform up to date.";
+    TdxTcbInfo = "tdx.tcb_info", Current, "TDX_TCB_INFO_MALFORMED",
+        "The signed document is TCB info of a platform for TDX. That for SGX is signed by the same key and does not \
+         judge the TDX module.";
+    TdxCertificateDates = "tdx.certificate_dates", Current, "TDX_CERTIFICATE_EXPIRED",
+        "All certificates are valid at the time in question. Intel no longer tells of what happened to expired ones.";
+    TdxRootCrl = "tdx.root_crl", Current, "TDX_ROOT_CRL_INVALID",
+        "The list of revoked CAs and signers is signed by Intel's root. Whoever brings the collateral could else \
+         leave out what they like.";
+    TdxPckCrl = "tdx.pck_crl", Current, "TDX_PCK_CRL_INVALID",
+        "The list of revoked platforms is signed by the CA that issued this platform's certificate. Another CA's list \
+         would not name it.";
+    TdxCrlDates = "tdx.crl_dates", Current, "TDX_CRL_EXPIRED",
+        "Both lists are the newest at the time in question. An old list does not name what was revoked since.";
+    TdxRevocation = "tdx.revocation", Current, "TDX_CERTIFICATE_REVOKED",
+        "No certificate of the three chains is revoked. Keys of revoked platforms are in somebody's hands.";
+    TdxCollateralDates = "tdx.collateral_dates", Current, "TDX_COLLATERAL_EXPIRED",
+        "TCB info and QE identity are the newest at the time in question. Old ones call up to date what has since \
+         been broken.";
+    TdxPckExtension = "tdx.pck_extension", Current, "TDX_PCK_EXTENSION_MALFORMED",
+        "The platform's certificate names its model and the versions of its parts. They decide how current it is; the \
+         host's word would not do.";
+    TdxPlatform = "tdx.platform", Current, "TDX_PLATFORM_MISMATCH",
+        "TCB info is about platforms of this model. Another model's could call this one up to date.";
+    TdxModule = "tdx.module", Current, "TDX_MODULE_UNKNOWN",
+        "TCB info knows the TDX module of the quote, its signer and its attributes. Nothing is known of the safety of \
+         others.";
+    TdxTcbLevel = "tdx.tcb_level", Current, "TDX_TCB_UNMATCHED",
+        "The versions of platform, TDX module and quoting enclave reach a level that Intel judges. Below every level \
+         everything that Intel ever fixed is open.";
+    TdxTcbStatus = "tdx.tcb_status", Current, "TDX_TCB_STATUS_REFUSED",
+        "Intel's judgement of those versions is one that the policy accepts: by default UpToDate alone, and Revoked \
+         never.";
+    TdxAdvisories = "tdx.advisories", Current, "TDX_ADVISORIES_REFUSED",
+        "Every security advisory that Intel names for those versions is one that the policy accepts. So a status \
+         accepted for one known weakness is not accepted for the next.";
+    TdxReportData = "tdx.report_data", Ours, "TDX_REPORT_DATA_MISMATCH",
+        "The quote is about these 64 bytes: this key and boot, session or challenge. Without it any quote of the same \
+         image could be replayed for anybody's key.";
+    TdxImage = "tdx.image", Ours, "TDX_IMAGE_NOT_APPROVED",
+        "MRTD and RTMR 0 to 2 in the signed report are those of one approved image. Without it any program in any TD \
+         passes.";
+    TdxAzureRtmrs = "tdx.azure_rtmrs", Ours, "TDX_RTMRS_NOT_ZERO",
+        "Azure's paravisor leaves the TD's registers untouched. What extends them is not that paravisor.";
+    TdxAzureMrtd = "tdx.azure_mrtd", Ours, "TDX_PARAVISOR_NOT_APPROVED",
+        "The paravisor is one that the policy names, or its vTPM's key must have Microsoft's certificate. Anyone can \
+         build a TD with a vTPM that says what they like.";
 }
 
 #[cfg(test)]

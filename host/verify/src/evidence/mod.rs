@@ -12,6 +12,7 @@ pub mod event_log;
 pub mod hcl;
 mod report;
 pub mod snp;
+pub mod tdx;
 pub mod tpm;
 pub mod x509;
 

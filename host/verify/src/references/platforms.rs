@@ -3,6 +3,8 @@
 use claim::profile::TaggedDigest;
 use serde::Deserialize;
 
+use crate::evidence::tdx::TcbStatus;
+
 /// Policies by platform.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -87,9 +89,10 @@ pub struct TcbVersions {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TdxPolicy {
-    /// Accepted TCB statuses, as Intel spells them; by default `UpToDate` alone.
+    /// Accepted TCB statuses, as Intel spells them; by default `UpToDate` alone, and `Revoked` never.
     pub accept_tcb: Vec<String>,
-    /// Advisories that do not refuse a status that is accepted; with none listed here a status that is accepted may have any.
+    /// Security advisories that a platform of an accepted status may be open to; by default none. A status that is accepted for
+    /// what is known today is not accepted for what is found tomorrow.
     pub accept_advisories: Vec<String>,
 }
 
@@ -130,17 +133,6 @@ impl Default for AzurePolicy {
     }
 }
 
-/// Statuses that Intel gives a TCB level.
-const TCB_STATUSES: [&str; 7] = [
-    "UpToDate",
-    "SWHardeningNeeded",
-    "ConfigurationNeeded",
-    "ConfigurationAndSWHardeningNeeded",
-    "OutOfDate",
-    "OutOfDateConfigurationNeeded",
-    "Revoked",
-];
-
 impl Platforms {
     pub(super) fn check(&self) -> Result<(), String> {
         let lists = [
@@ -157,12 +149,12 @@ impl Platforms {
         if let Some(vmpl) = self.sev_snp.vmpl.iter().find(|vmpl| **vmpl > 3) {
             return Err(format!("platforms.sev_snp.vmpl: found {vmpl}, expected 0 to 3"));
         }
-        let known = |status: &&String| !TCB_STATUSES.contains(&status.as_str()) || *status == "Revoked";
-        match self.tdx.accept_tcb.iter().find(known) {
-            Some(status) => {
-                let expected = TCB_STATUSES.split_last().map_or(&[][..], |(_, others)| others).join(", ");
-                Err(format!("platforms.tdx.accept_tcb: found {status}, expected one of {expected}"))
-            }
+        let refused = |name: &&String| TcbStatus::parse(name).is_none_or(|status| status == TcbStatus::REVOKED);
+        match self.tdx.accept_tcb.iter().find(refused) {
+            Some(name) => Err(format!(
+                "platforms.tdx.accept_tcb: found {name}, expected a status that Intel defines, other than Revoked: {}",
+                TcbStatus::names().filter(|name| *name != "Revoked").collect::<Vec<_>>().join(", ")
+            )),
             None => Ok(()),
         }
     }

@@ -1,0 +1,7 @@
+//! TDX quotes, recorded and made here, judged by ours and by `dcap-qvl`.
+
+mod judges;
+mod mutants;
+mod pki;
+mod synthetic;
+mod table;
