@@ -30,7 +30,10 @@ const TDX_MEASURED: &str =
 fn hcl_report(kind: u32, modulus: &[u8], user_data: Option<&[u8]>) -> Vec<u8> {
     let mut claims = json!({
         "keys": [{"kid": "HCLAkPub", "key_ops": ["sign"], "kty": "RSA", "e": "AQAB", "n": b64u::encode(modulus)}],
-        "vm-configuration": {"secure-boot": false, "tpm-enabled": true},
+        "vm-configuration": {
+            "console-enabled": false, "secure-boot": false, "tpm-enabled": true, "tpm-persisted": false,
+            "vmUniqueId": "9A6A39D6-1F3B-4C1C-8B8C-2A4B34C0A6C1",
+        },
     });
     if let Some(user_data) = user_data {
         claims["user-data"] = json!(claim::hex::encode(user_data));
@@ -38,10 +41,14 @@ fn hcl_report(kind: u32, modulus: &[u8], user_data: Option<&[u8]>) -> Vec<u8> {
     let claims = claims.to_string();
     let mut report = vec![0; 0x4d4];
     report[..4].copy_from_slice(b"HCLA");
-    report[0x20 + 0x90..][..48].copy_from_slice(&[0x31; 48]);
-    report[0x20 + 0x210..][..48].copy_from_slice(&[0x32; 48]);
+    let bound = Digest::of(&claims);
+    // REPORT_DATA and MEASUREMENT of an SNP report, or REPORTDATA and MRTD of a TDREPORT.
+    let (report_data, measurement, byte) = if kind == 2 { (0x50, 0x90, 0x31) } else { (0x80, 0x210, 0x32) };
+    report[0x20 + report_data..][..32].copy_from_slice(bound.bytes());
+    report[0x20 + measurement..][..48].copy_from_slice(&[byte; 48]);
     let size = u32::try_from(claims.len()).expect("short");
-    for (at, value) in [(0x4c0, size + 20), (0x4c4, 1), (0x4c8, kind), (0x4cc, 1), (0x4d0, size)] {
+    for (at, value) in [(0x04, 2), (0x0c, 2), (0x4c0, size + 20), (0x4c4, 1), (0x4c8, kind), (0x4cc, 1), (0x4d0, size)]
+    {
         report[at..][..4].copy_from_slice(&u32::to_le_bytes(value));
     }
     report.extend(claims.bytes());
@@ -123,6 +130,7 @@ fn the_key_of_the_report_vouches_for_the_boot_and_for_each_challenge() {
         let host = boot(&between.path(), &production(&upstream.url()));
         assert_eq!(host.report.provider, provider);
         let shown = Shown::by(&host);
+        shown.leave(&format!("{provider:?}"));
         assert_eq!(shown.answer["platform"], platform);
         assert_eq!(shown.answer["measurement"], format!("sha384:{measured}"));
         drop(host);

@@ -118,6 +118,21 @@ fn judged(tpm: &Swtpm, key: &str, quote: &SignedAttest, pcrs: &[[u8; 32]], nonce
     tpm.try_tool(&words).status.success()
 }
 
+/// Leaves evidence to `tests/oracles`, in the folder `ATTESTED`.
+fn leave(name: &str, evidence: &Evidence, bound: &[u8; 64], of_boot: &[u8; 64]) {
+    let Some(folder) = std::env::var_os("ATTESTED") else { return };
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let left = json!({"evidence": evidence, "bound": b64u::encode(bound), "of_boot": b64u::encode(of_boot)});
+    std::fs::write(Path::new(&folder).join(format!("{name}.json")), left.to_string()).expect("a file");
+}
+
+impl Shown {
+    fn leave(&self, name: &str) {
+        leave(&format!("{name}-boot"), &self.boot_evidence, &self.of_boot, &self.of_boot);
+        leave(&format!("{name}-challenge"), &self.challenge_evidence, &self.of_challenge, &self.of_boot);
+    }
+}
+
 /// PCR 0 and so on as tpm2-tools keeps them: its TPML_PCR_SELECTION in memory, and TPML_DIGESTs with room for eight each.
 fn serialized(pcrs: &[[u8; 32]]) -> Vec<u8> {
     let mask = (1_u32 << pcrs.len()) - 1;

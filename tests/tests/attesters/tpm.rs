@@ -24,6 +24,7 @@ fn a_tpm_vouches_for_the_boot_and_for_each_challenge() {
     let host = boot(&tpm.path(), &production(&upstream.url()));
     assert_eq!(host.report.provider, Provider::Tpm);
     let shown = Shown::by(&host);
+    shown.leave("tpm");
     assert!(!shown.boot.dev && shown.boot.tls_spki.len() == 1);
     assert_eq!(shown.answer["platform"], "tpm2");
     assert_eq!(shown.answer["measurement"], Digest::of(&firmware).prefixed());
