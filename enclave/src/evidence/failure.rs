@@ -54,6 +54,9 @@ pub enum AttestFailure {
     /// An answer that is none.
     #[error("its answer to {0:?} is not one")]
     Malformed(Command),
+    /// PCRs are kept in other banks alone: the firmware's settings choose the banks.
+    #[error("it keeps no SHA-256 bank of PCRs, or not all of it")]
+    Bank,
     /// A quote of something else than was asked for.
     #[error("it quotes something else than it was asked for")]
     Misquoted,
@@ -88,7 +91,10 @@ impl AttestFailure {
 
     /// Whether the connection can be used further: afterwards both sides are at the end of an answer.
     pub(super) fn keeps_connection(self) -> bool {
-        matches!(self, Self::Refused { .. } | Self::Unsteady | Self::Report | Self::Stale | Self::Misquoted)
+        matches!(
+            self,
+            Self::Refused { .. } | Self::Bank | Self::Unsteady | Self::Report | Self::Stale | Self::Misquoted
+        )
     }
 }
 

@@ -257,10 +257,9 @@ impl Attestor {
     pub async fn extend(&self, settings: &Digest) -> Result<(), AttestFailure> {
         let settings = *settings;
         let Some(worker) = self.sure()? else { return Ok(()) };
-        // Also when nobody waits for the end of this any more.
-        self.unsure.set(true);
+        let mut doubt = Doubt { unsure: &self.unsure, settled: false };
         let extended = worker.run(move |attester| attester.extend(&settings)).await;
-        self.unsure.set(extended.is_err_and(AttestFailure::leaves_open));
+        doubt.settled = !extended.is_err_and(AttestFailure::leaves_open);
         extended
     }
 
@@ -295,6 +294,20 @@ pub fn warning(evidence: &Evidence, settings: &Settings) -> Option<&'static str>
         "hardware: PCR 15 was extended before this boot, so no verifier can say what is in it: start the machine anew, and \
          let nothing but the enclave extend it",
     )
+}
+
+/// An extension of PCR 15 whose end is not known yet, and never is when nobody waits for it any more.
+struct Doubt<'a> {
+    unsure: &'a Cell<bool>,
+    settled: bool,
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.unsure.set(true);
+        }
+    }
 }
 
 /// One of the places for challenges, until it is dropped.

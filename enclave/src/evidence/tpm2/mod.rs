@@ -93,7 +93,10 @@ impl Tpm {
             let mut reader = Reader::new(&answer, malformed);
             reader.u32()?;
             let given = reader.selection()?;
-            if given == 0 || given & !left != 0 || reader.u32()? != given.count_ones() {
+            if given == 0 {
+                return Err(AttestFailure::Bank);
+            }
+            if given & !left != 0 || reader.u32()? != given.count_ones() {
                 return Err(malformed);
             }
             for (number, value) in values.iter_mut().enumerate() {

@@ -73,9 +73,9 @@ fn pcrs_are_those_that_were_asked_for() {
     let value = |byte: u8| [byte; 32];
     let good = saying(vec![pcrs([2, 0, 0], &[&value(1)]), pcrs([0, 0x80, 0], &[&value(2)])]).pcrs(0x8002).unwrap();
     assert_eq!((good[1], good[15], good[0]), (value(1), value(2), value(0)));
+    assert_eq!(saying(vec![pcrs([0, 0, 0], &[])]).pcrs(0x8002), Err(AttestFailure::Bank));
     for said in [
-        // None, others, more than asked, one too few, one too many, the wrong length, bytes after them.
-        pcrs([0, 0, 0], &[]),
+        // Others, more than asked, one too few, one too many, the wrong length, bytes after them.
         pcrs([1, 0, 0], &[&value(1)]),
         pcrs([6, 0, 0], &[&value(1), &value(1)]),
         pcrs([2, 0, 0], &[]),
