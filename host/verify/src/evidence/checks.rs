@@ -201,6 +201,14 @@ checks! {
         "Secure Boot is on, if the references require it. What runs is known from the PCRs all the same.";
     HclUserData = "hcl.user_data", Ours, "HCL_USER_DATA_MISMATCH",
         "The claims carry the boot's binding: the hardware's report itself names the enclave's key, whatever the vTPM does.";
+    AzureIdKey = "azure.id_key", Ours, "AZURE_PARAVISOR_NOT_APPROVED",
+        "The paravisor is signed by an approved key (ID key digest of the SNP report). It holds the vTPM: another paravisor's would \
+         quote whatever its author likes.";
+    AzureGuestSvn = "azure.guest_svn", Ours, "AZURE_PARAVISOR_TOO_OLD",
+        "The paravisor's security version is not below the references' minimum.";
+    AzureTdReport = "azure.td_report", Genuine, "AZURE_TDREPORT_NOT_QUOTED",
+        "The TDREPORT in the paravisor's report is the one that the TD quote was made of. The TDREPORT is not signed: without the quote \
+         it is anybody's bytes.";
 
     SnpFormat = "snp.format", Genuine, "SNP_REPORT_MALFORMED",
         "The bytes are one attestation report of 1184 bytes. A verifier that reads less, or more, judges something \

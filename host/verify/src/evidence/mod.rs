@@ -6,6 +6,7 @@
 //! Three questions, never merged ([`Question`]); each check answers one of them and fails for one reason ([`Check`]).
 
 pub mod appraise;
+pub mod azure;
 pub(crate) mod bytes;
 mod checks;
 pub mod event_log;

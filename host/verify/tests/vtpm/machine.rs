@@ -137,7 +137,7 @@ impl Ak {
 
     /// JWK of the runtime claims.
     pub(crate) fn jwk(&self) -> String {
-        let PublicKey::Rsa(key) = self.key() else { panic!("RSA") };
+        let PublicKey::Rsa(key) = self.key() else { unreachable!("of an RSA key") };
         let modulus = claim::b64u::encode(&rsa::traits::PublicKeyParts::n(&key).to_bytes_be());
         format!(r#"{{"kid":"HCLAkPub","key_ops":["sign"],"kty":"RSA","e":"AQAB","n":"{modulus}"}}"#)
     }
@@ -271,6 +271,11 @@ pub(crate) fn pcrs(events: &[Event]) -> [[u8; 32]; 24] {
 pub(crate) fn hcl(claims: &str) -> Vec<u8> {
     let mut report = vec![0; 1184];
     report[0x50..0x70].copy_from_slice(&Sha256::digest(claims));
+    hcl_around(&report, claims)
+}
+
+/// A paravisor's report around an SNP report and claims.
+pub(crate) fn hcl_around(report: &[u8], claims: &str) -> Vec<u8> {
     let size = u32::try_from(claims.len()).unwrap();
     let mut bytes = b"HCLA".to_vec();
     bytes.resize(0x20, 0);

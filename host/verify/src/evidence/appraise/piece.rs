@@ -2,12 +2,13 @@
 
 use claim::attachment::Collateral;
 use claim::b64u;
-use claim::binding::binding;
-use claim::evidence::{Evidence, SnpEvidence, SoftwareEvidence, TpmEvidence};
+use claim::binding::{binding, boot_x};
+use claim::evidence::{AzureEvidence, Evidence, SnpEvidence, SoftwareEvidence, TpmEvidence};
 use claim::profile::{Platform, TaggedDigest};
 use claim::{Digest, hex};
 
 use super::{Piece, Standard, Subject, measurement};
+use crate::evidence::azure::{self, Paravisor};
 use crate::evidence::snp::CertificateTable;
 use crate::evidence::tpm::pcrs::{self, PcrPolicy};
 use crate::evidence::tpm::{self, Attest, Clock};
@@ -61,11 +62,31 @@ impl<'a> Judge<'a> {
         let bound = binding(&self.subject.key.thumbprint(), &piece.x);
         match piece.evidence {
             Evidence::Software(software) => self.software(piece.name, software, &bound, report),
-            Evidence::Azure(_) => not_yet("azure", report),
+            Evidence::Azure(azure) => self.azure(piece.name, azure, &bound, report),
             Evidence::Tpm(tpm) => self.tpm(piece.name, tpm, &bound, report),
             Evidence::SevSnp(snp) => self.snp(piece.name, snp, &bound, report),
             Evidence::Tdx(_) => not_yet("tdx", report),
         }
+    }
+
+    fn azure(&self, of: &'static str, evidence: &AzureEvidence, bound: &[u8; 64], report: &mut Report) -> Option<Seen> {
+        let boot = boot_x(self.subject.boot).map(|x| binding(&self.subject.key.thumbprint(), &x)).ok();
+        let collateral = self.subject.collateral;
+        let subject = azure::Subject {
+            evidence,
+            boot: boot.as_ref(),
+            binding: Some(bound),
+            td_quote: collateral.and_then(|it| it.td_quote.as_ref()).map(|quote| quote.0.as_slice()),
+            tdx: collateral.and_then(|it| it.tdx.as_ref()),
+        };
+        let found = azure::appraise(&subject, &self.material(), &self.platforms, report)?;
+        let values = &evidence.quote.pcrs.0;
+        pcrs::appraise(values, &self.pcr_policy(), report);
+        let platform = match found.paravisor {
+            Paravisor::Snp(_) => Platform::AzureCvmSevSnp,
+            Paravisor::Tdx { .. } => Platform::IntelTdx,
+        };
+        Some(of_tpm(of, &found.attest, values, platform, measurement::launch(found.paravisor.launch_digest())))
     }
 
     fn snp(&self, of: &'static str, evidence: &SnpEvidence, bound: &[u8; 64], report: &mut Report) -> Option<Seen> {
