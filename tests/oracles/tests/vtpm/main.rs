@@ -4,6 +4,7 @@
 //! Recorded evidence is beside the repository; without it the samples of the crate az-cvm-vtpm are judged.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod azure;
 mod certificates;
 mod differential;
 mod image;
