@@ -11,7 +11,7 @@ use super::{Piece, Standard, Subject, measurement};
 use crate::evidence::azure::{self, Paravisor};
 use crate::evidence::snp::CertificateTable;
 use crate::evidence::tpm::pcrs::{self, PcrPolicy};
-use crate::evidence::tpm::{self, Attest, Clock};
+use crate::evidence::tpm::{self, Attest};
 use crate::evidence::x509::{Anchors, Certificate, Crl};
 use crate::evidence::{Check, Material, Mismatch, Report, snp};
 use crate::references::{Image, Platforms};
@@ -185,9 +185,7 @@ fn of_tpm(
     platform: Platform,
     measurement: TaggedDigest,
 ) -> Seen {
-    let Clock { reset_count, restart_count, .. } = attest.clock;
-    let key = hex::encode(&attest.qualified_signer);
-    let instance = format!("TPM with key {key}, resetCount {reset_count}, restartCount {restart_count}");
+    let instance = format!("TPM, {}", attest.boot());
     let settings_pcr = pcrs.get(pcrs::SETTINGS).copied();
     Seen { of, instance, settings_pcr, platform, measurement }
 }
