@@ -13,6 +13,7 @@ use claim::sealing::Sealing;
 use claim::time::Timestamp;
 use claim::{Digest, json};
 use tokio::task::spawn_local;
+use wire::limits::EVIDENCE;
 use wire::{Blob, BootBundle, BootRefusal, BootReport, Document, RefusalCode};
 
 use crate::audit::{Audit, Sealer};
@@ -22,6 +23,7 @@ use crate::controls::Controls;
 use crate::document::refusal;
 use crate::events::Events;
 use crate::evidence::{AttestFailure, Attestor, DevMode, TpmPath};
+use crate::freshness::{Attested, Turns};
 use crate::gateway::{Clock, Gateway};
 use crate::identity::Access;
 use crate::limits;
@@ -44,16 +46,14 @@ pub struct Boot {
     pub id: [u8; 16],
     /// The same as 32 hexadecimal digits.
     pub id_hex: String,
-    /// The boot binding, everything a verifier must approve, with evidence over it.
-    pub shown: BootEvidence,
+    /// The boot binding, everything a verifier must approve, with evidence over it as it was made last.
+    pub attested: RefCell<Rc<Attested>>,
     /// X of the boot binding.
     pub x: Digest,
     /// SHA-256 of the configuration.
     pub config_hash: Digest,
     /// What vouches for it.
     pub attestor: Attestor,
-    /// When `shown` was made.
-    pub attested_at: Timestamp,
     /// How agents' connections arrive.
     pub inbound: Inbound,
     /// Where the enclave opens its own streams.
@@ -179,12 +179,13 @@ pub fn boot(
         controls_hash,
     };
     let of_boot = claim::binding::binding(&key.public().thumbprint(), &x);
-    let attested_at = clock.now();
+    let at = clock.now();
     let evidence = attestor.extend_at_boot(&settings.digest()).and_then(|()| attestor.boot(&key, &of_boot));
     let evidence = evidence.map_err(|failure| no_evidence(&loaded.config, tpm, failure))?;
     report.warnings.extend(crate::evidence::warning(&evidence, &settings).map(Into::into));
     let shown = BootEvidence { boot: binding, public_key: key.public().x(), evidence };
     let inbound = arrival.inbound(&shown, &key, (&loaded.config, clock.clone()))?;
+    let attested = Attested::new(shown, at).map_err(internal)?;
     let Loaded { config, config_hash, catalog, in_force, authority, policy, controls, roots } = loaded;
     events.expect_tools(catalog.tools().len());
     let audit = Rc::new(Audit::new(
@@ -204,11 +205,10 @@ pub fn boot(
     let boot = Boot {
         id,
         id_hex: record.boot_id.to_string(),
-        shown,
+        attested: RefCell::new(attested.into()),
         x,
         config_hash,
         attestor,
-        attested_at,
         inbound,
         callback: callback.clone(),
     };
@@ -216,6 +216,7 @@ pub fn boot(
     let gateway = Gateway {
         sessions: RefCell::new(Sessions::new(&config)),
         collateral: RefCell::default(),
+        turns: Turns::default(),
         access,
         upstreams: Upstreams::new(&catalog, callback, &config.limits, &roots, &clock, &secrets)?,
         secrets,
@@ -235,6 +236,10 @@ pub fn boot(
         parked: Cell::new(0),
         stopping: Cell::new(false),
     };
+    gateway.record_attested();
+    if gateway.on_hardware() && gateway.attested().bytes().len() <= EVIDENCE {
+        report.evidence = Blob(gateway.attested().bytes().to_vec());
+    }
     Ok((Rc::new(gateway), report))
 }
 

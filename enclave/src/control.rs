@@ -16,6 +16,7 @@ use crate::claims;
 use crate::collateral;
 use crate::document::refusal;
 use crate::events::Events;
+use crate::freshness;
 use crate::gateway::Gateway;
 use crate::limits;
 use crate::reload;
@@ -131,6 +132,7 @@ fn boot_once(
     match boot::boot(bundle, &enclave.tpm, callback, events) {
         Ok((gateway, report)) => {
             spawn_local(claims::sweep(gateway.clone()));
+            spawn_local(freshness::keep_fresh(gateway.clone()));
             let _ = enclave.gateway.set(gateway);
             ControlEvent::Booted(report)
         }

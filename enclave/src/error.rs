@@ -154,6 +154,9 @@ codes! {
     /// The identity has not called before, and all `limits.max_identities` places are taken by identities that hold sessions, labels, blocks or
     /// counted calls.
     IdentityLimit = 52, "IDENTITY_LIMIT", 503, -32000, "no room for another identity";
+    /// The boot's evidence has outlived `attestation.validity_seconds`, and the hardware does not answer so that it could be renewed; the call was not
+    /// forwarded. Calls go on by themselves once it answers (`attestation.staleness_policy: warn_only` lets them go on without).
+    AttestationStale = 53, "ATTESTATION_STALE", 503, -32000, "evidence has outlived its validity";
     /// The hardware gave no evidence, or too many ask it at once; nothing else has changed. Ask again.
     AttestationFailed = 54, "ATTESTATION_FAILED", 503, -32000, "evidence could not be made";
 }

@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::controls::Controls;
 use crate::error::Code;
 use crate::events::Events;
+use crate::freshness::Turns;
 use crate::http::Body;
 use crate::identity::{Access, Credential, Identity};
 use crate::operator::{Authority, InForce};
@@ -80,6 +81,8 @@ pub struct Gateway {
     pub access: Access,
     /// What the host says goes with the evidence; the newest, believed for nothing.
     pub collateral: RefCell<Option<Rc<Collateral>>>,
+    /// Whose turn it is to have evidence made.
+    pub turns: Turns,
     /// Open and closed sessions.
     pub sessions: RefCell<Sessions>,
     /// Tool servers.

@@ -17,6 +17,7 @@ pub mod controls;
 pub mod error;
 pub mod events;
 pub mod evidence;
+pub mod freshness;
 pub mod gateway;
 pub mod http;
 pub mod identity;

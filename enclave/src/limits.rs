@@ -79,8 +79,16 @@ pub const ATTEST_TIMEOUT: Duration = Duration::from_secs(20);
 pub const ATTEST_BOOT_TIMEOUT: Duration = Duration::from_secs(18);
 /// The kernel's copy of the firmware's event log: some ten kilobytes.
 pub const MAX_EVENT_LOG: u64 = 256 << 10;
-/// Seconds that boot evidence counts as fresh.
-pub const ATTESTATION_VALIDITY_SECONDS: u64 = 86_400;
+/// Sessions whose evidence is made or waits in the hardware's own queue; others wait for their turn. Fewer than that queue holds.
+pub const MAX_SESSION_ATTESTATIONS: usize = 32;
+/// First pause before evidence that could not be renewed is asked for again; doubled each time.
+pub const RENEW_FIRST: Duration = Duration::from_millis(500);
+/// Longest of these pauses: how long calls may be refused after the hardware answers again.
+pub const RENEW_LONGEST: Duration = Duration::from_secs(10);
+/// How long a claim waits for newer evidence; then it is made with what there is.
+pub const CLAIM_EVIDENCE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Certificates in a claim, in bytes of PEM: a chain of four has about 8 KiB. All of them are in the attachment.
+pub const MAX_CLAIM_CERTIFICATES: usize = 32 << 10;
 /// How long an agent may take to read one message of an event stream before it counts as gone.
 pub const SLOW_AGENT: Duration = Duration::from_secs(30);
 /// Requests of tool servers that wait for one agent at once.

@@ -1,4 +1,4 @@
-//! A running `host --dev-enclave`, in a folder of its own.
+//! A running `host --dev-enclave`, or a host with an enclave on a TPM, in a folder of its own.
 
 use std::fs::File;
 use std::io;
@@ -27,6 +27,8 @@ pub struct Gateway {
     pub address: SocketAddr,
     metrics: Option<SocketAddr>,
     tls: bool,
+    /// An enclave that the host did not start.
+    enclave: Option<Child>,
 }
 
 impl Gateway {
@@ -43,6 +45,25 @@ impl Gateway {
         setup.write(folder.path());
         let mut gateway = Self::spawn_with(folder, &[], &["--config", "cmcp-config.yaml", "--tls"]);
         gateway.tls = true;
+        gateway.wait_ready();
+        gateway
+    }
+
+    /// Starts an enclave with this TPM, outside dev mode, and a host that serves with it.
+    pub fn start_on_tpm(setup: &Setup, tpm: &Path, more: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        setup.write(folder.path());
+        let socket = format!("unix:{}", folder.path().join("enclave.sock").display());
+        let enclave = Command::new(bin::path("enclave"))
+            .args(["--listen", &socket, "--tpm", &format!("unix:{}", tpm.display())])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the enclave starts");
+        let words = [&["--enclave", &socket, "--config", "cmcp-config.yaml"], more].concat();
+        let mut gateway = Self::spawn_host(folder, &[], &words);
+        gateway.tls = true;
+        gateway.enclave = Some(enclave);
         gateway.wait_ready();
         gateway
     }
@@ -96,6 +117,10 @@ impl Gateway {
     }
 
     fn spawn_with(folder: TempDir, wrapper: &[&str], documents: &[&str]) -> Self {
+        Self::spawn_host(folder, wrapper, &[&["--dev-enclave"], documents].concat())
+    }
+
+    fn spawn_host(folder: TempDir, wrapper: &[&str], words_of_host: &[&str]) -> Self {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, bin::free_port()));
         let log = File::options().create(true).append(true).open(folder.path().join("log")).expect("a log file");
         let host = bin::path("host");
@@ -103,8 +128,8 @@ impl Gateway {
         words.push(host.as_os_str());
         let child = Command::new(words[0])
             .args(&words[1..])
-            .args(["--dev-enclave", "--listen", &address.to_string()])
-            .args(documents)
+            .args(["--listen", &address.to_string()])
+            .args(words_of_host)
             .current_dir(folder.path())
             .env_remove("CMCP_DEV_MODE")
             .env("XDG_STATE_HOME", folder.path())
@@ -113,7 +138,7 @@ impl Gateway {
             .stderr(log)
             .spawn()
             .expect("the host starts");
-        Self { host: child, folder, address, metrics: None, tls: false }
+        Self { host: child, folder, address, metrics: None, tls: false, enclave: None }
     }
 
     /// Where it shows its metrics.
@@ -305,6 +330,10 @@ impl Drop for Gateway {
         if matches!(self.host.try_wait(), Ok(None)) {
             proc::signal(self.host_pid(), Signal::KILL);
             let _ = self.host.wait();
+        }
+        if let Some(enclave) = &mut self.enclave {
+            let _ = enclave.kill();
+            let _ = enclave.wait();
         }
     }
 }

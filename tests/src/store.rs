@@ -25,6 +25,8 @@ pub mod kind {
     pub const GAP: u8 = 5;
     /// A change of what is in force.
     pub const CONTROL: u8 = 6;
+    /// Evidence of the boot or of a session.
+    pub const EVIDENCE: u8 = 7;
 }
 
 /// One record.

@@ -1,19 +1,24 @@
 //! From a session's running totals to its claim.
 
+use std::rc::Rc;
+
 use claim::Digest;
 use claim::binding::{binding, nonce_text, session_x};
 use claim::entry::{Chain, Entry};
-use claim::gateway::{CallGraphSummary, CallSummary, ClaimFacts, CrossBoundaryEvent, SignedClaim, TranscriptEntry};
+use claim::gateway::{
+    AttestationEvidence, CallGraphSummary, CallSummary, ClaimFacts, CrossBoundaryEvent, SignedClaim, TranscriptEntry,
+};
 use claim::profile::{EnforcementMode, Profile, Runtime};
 use claim::record::{Appraisal, AppraisalStatus, BuildProvenance, Model, RecordContext};
 
 use super::history::History;
+use super::{attachment, deployed};
 use crate::audit::Ticket;
 use crate::config::{self, ClaimProfile};
 use crate::error::Code;
+use crate::freshness::SessionEvidence;
 use crate::gateway::Gateway;
 use crate::labels::Labels;
-use crate::limits;
 use crate::session::{Issued, Session, Summary};
 
 impl From<config::EnforcementMode> for EnforcementMode {
@@ -38,6 +43,8 @@ pub(super) struct Snapshot {
     batches: (u64, u64),
     claim: Option<Issued>,
     last: Ticket,
+    evidence: Option<Rc<SessionEvidence>>,
+    stale: bool,
 }
 
 impl Snapshot {
@@ -54,6 +61,8 @@ impl Snapshot {
             batches: state.batches().ok_or(Code::Internal)?,
             claim: state.claim.clone(),
             last: state.last.clone().ok_or(Code::Internal)?,
+            evidence: state.standing.evidence.clone(),
+            stale: state.standing.stale,
         })
     }
 
@@ -78,9 +87,11 @@ impl Snapshot {
         let entries = if gateway.config.claim.entries { Some(self.transcript(gateway, session).await?) } else { None };
         let public = gateway.key.public();
         let about = gateway.boot.attestor.about();
-        let attested_at = gateway.boot.attested_at;
+        let attested_at = self.evidence.as_ref().map_or_else(|| gateway.attested().at, |evidence| evidence.at);
+        let attestation_evidence = self.attestation_evidence(gateway, session).await?;
         let now = gateway.clock.now();
         let age = now.seconds().saturating_sub(attested_at.seconds());
+        let validity = gateway.config.attestation.validity_seconds;
         let facts = ClaimFacts {
             issued_at: now,
             runtime: Runtime {
@@ -107,15 +118,27 @@ impl Snapshot {
             kill_switch_triggered: self.killed,
             catalog_exceptions: Vec::new(),
             attestation_generated_at: attested_at,
-            attestation_validity_seconds: limits::ATTESTATION_VALIDITY_SECONDS,
-            attestation_stale: u64::try_from(age).unwrap_or_default() > limits::ATTESTATION_VALIDITY_SECONDS,
-            attestation_evidence: None,
+            attestation_validity_seconds: validity,
+            attestation_stale: self.stale || u64::try_from(age).unwrap_or_default() > validity,
+            attestation_evidence,
         };
         let profile = match gateway.config.claim_profile {
             ClaimProfile::TraceV02 => Profile::TraceV02,
             ClaimProfile::TraceV01 => Profile::TraceV01,
         };
         gateway.key.sign_claim(&facts.claim(profile, &public)).map_err(|_| Code::Internal)
+    }
+
+    /// Over the session's binding, in a layout that deployed verifiers read.
+    async fn attestation_evidence(
+        &self,
+        gateway: &Gateway,
+        session: &Session,
+    ) -> Result<Option<AttestationEvidence>, Code> {
+        let Some(evidence) = &self.evidence else { return Ok(None) };
+        let evidence = Box::pin(attachment::read(gateway, session.number, evidence)).await?;
+        let collateral = gateway.collateral.borrow().clone();
+        Ok(deployed::layout(gateway.boot.attestor.about().platform, &evidence, collateral.as_deref()))
     }
 
     fn call_summary(&self, gateway: &Gateway) -> CallSummary {
@@ -181,7 +204,7 @@ pub(super) fn record_context(gateway: &Gateway, nonce: Option<&str>) -> RecordCo
         issued_at: gateway.clock.now(),
         runtime: Runtime {
             platform: about.platform,
-            measurement: gateway.boot.x.into(),
+            measurement: if gateway.on_hardware() { about.measurement } else { gateway.boot.x.into() },
             nonce: nonce.map(str::to_owned),
             firmware_version: about.firmware_version.clone(),
             rim_uri: None,

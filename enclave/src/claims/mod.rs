@@ -1,5 +1,7 @@
 //! What outsiders get: claims, trust records, audit bundles, and the answer to a challenge.
 
+mod attachment;
+mod deployed;
 mod export;
 mod facts;
 mod history;
@@ -16,10 +18,12 @@ use claim::record::TrustRecord;
 use tokio::task::spawn_local;
 use wire::Provider;
 
+pub use self::attachment::attachment;
 pub use self::export::export;
 use self::facts::Snapshot;
 use crate::boot::Boot;
 use crate::error::Code;
+use crate::freshness;
 use crate::gateway::{Gateway, event};
 use crate::limits;
 use crate::recall;
@@ -30,6 +34,7 @@ use crate::session::{Closed, Find, Issued, Session};
 /// # Errors
 /// [`Code::AuditUnavailable`], [`Code::AuditMismatch`].
 pub async fn issue(gateway: &Gateway, session: &Session) -> Result<(Vec<u8>, Issued), Code> {
+    freshness::for_claim(gateway, session).await;
     loop {
         let snapshot = Snapshot::of(session)?;
         if let Some(issued) = snapshot.current_claim() {
@@ -88,6 +93,8 @@ pub async fn close(gateway: &Rc<Gateway>, session: &Rc<Session>, reason: &str) -
 }
 
 async fn seal_and_issue(gateway: &Gateway, session: &Session, reason: &str) -> Result<(Vec<u8>, Closed), Code> {
+    // Nothing can be added to a chain that has ended.
+    freshness::for_claim(gateway, session).await;
     if !session.state.borrow().ended {
         let label = session.state.borrow().held().max().as_str();
         let detail = Json::from([("reason", Json::String(reason.to_owned()))]);
@@ -96,10 +103,17 @@ async fn seal_and_issue(gateway: &Gateway, session: &Session, reason: &str) -> R
     }
     let (bytes, claim) = issue(gateway, session).await?;
     let state = session.state.borrow();
-    let tip = state.chain.tip().ok_or(Code::Internal)?;
-    let batches = state.batches().ok_or(Code::Internal)?;
-    let id = session.id.clone();
-    Ok((bytes, Closed { id, number: session.number, claim, batches, tip, length: state.chain.length() }))
+    let closed = Closed {
+        id: session.id.clone(),
+        number: session.number,
+        claim,
+        batches: state.batches().ok_or(Code::Internal)?,
+        root: state.chain.root().ok_or(Code::Internal)?,
+        tip: state.chain.tip().ok_or(Code::Internal)?,
+        length: state.chain.length(),
+        evidence: state.standing.evidence.clone(),
+    };
+    Ok((bytes, closed))
 }
 
 /// Closes idle sessions, for ever.
@@ -137,7 +151,7 @@ pub async fn attestation(gateway: &Gateway, nonce: &str) -> Result<String, Code>
     let challenge = challenge_x(&gateway.boot.x, &b64u::decode(nonce).unwrap_or_default());
     let challenge = binding(&gateway.key.public().thumbprint(), &challenge);
     let text = |text: &str| Json::String(text.to_owned());
-    let Boot { attestor, attested_at, shown, .. } = &gateway.boot;
+    let (Boot { attestor, .. }, attested) = (&gateway.boot, gateway.attested());
     let about = attestor.about();
     let evidence = attestor.challenged(&gateway.key, &challenge).await.map_err(|_| Code::AttestationFailed)?;
     let (hardware, note) = match about.provider {
@@ -148,11 +162,11 @@ pub async fn attestation(gateway: &Gateway, nonce: &str) -> Result<String, Code>
         ("platform", text(about.platform.as_str())),
         ("measurement", text(&about.measurement.to_string())),
         ("firmware_version", about.firmware_version.as_deref().map_or(Json::Null, text)),
-        ("generated_at", text(&attested_at.to_string())),
+        ("generated_at", text(&attested.at.to_string())),
         ("hardware_evidence", hardware),
         ("note", text(note)),
-        ("boot", to_json(&shown.boot).map_err(|_| Code::Internal)?),
-        ("boot_evidence", to_json(&shown.evidence).map_err(|_| Code::Internal)?),
+        ("boot", to_json(&attested.shown.boot).map_err(|_| Code::Internal)?),
+        ("boot_evidence", to_json(&attested.shown.evidence).map_err(|_| Code::Internal)?),
         ("challenge_evidence", to_json(&evidence).map_err(|_| Code::Internal)?),
         ("boot_x", text(&gateway.boot.x.hex())),
         ("public_key", text(&gateway.key.public().x())),

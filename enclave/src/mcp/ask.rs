@@ -183,6 +183,7 @@ async fn admit(
     if let Some(call_id) = asking.call_id {
         open.note("during", Json::from(call_id));
     }
+    open.vouched(|| about.clone()).await.map_err(|_| "the gateway has no evidence that counts".to_owned())?;
     if let Err(denied) = open.decide(about, None) {
         open.denied(denied).await;
         return Err("the gateway's policy denies it".to_owned());

@@ -149,6 +149,7 @@ pub async fn call(gateway: &Rc<Gateway>, asked: &Asked<'_>) -> Answered {
 async fn serve(gateway: &Rc<Gateway>, asked: &Asked<'_>) -> Result<Answered, Refusal> {
     let hash = sorted_ascii_hash(asked.payload);
     let mut open = OpenCall::admit(gateway, asked.session, asked.workflow_id, hash, asked.arrived)?;
+    open.vouched(|| tool_of(gateway, asked).map_or(About::Unknown, |tool| About::Tool(tool.index))).await?;
     if let Some(round) = &asked.round {
         rounds::note(&mut open, asked, round);
     }

@@ -137,6 +137,7 @@ async fn subscribe(listening: &Listening<'_>, server: usize, uri: &str) -> Resul
     let mut open = open.map_err(|refusal| refused(refusal.code))?;
     let (action, kind) = (Action::SubscribeResource, ObjectKind::Resource);
     let about = About::Other { method: METHOD, action, kind, server, id: uri.to_owned() };
+    open.vouched(|| about.clone()).await.map_err(|refusal| refused(refusal.code))?;
     if let Err(denied) = open.decide(about, None) {
         open.denied(denied).await;
         return Ok(false);

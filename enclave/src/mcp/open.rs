@@ -2,6 +2,7 @@
 
 mod decision;
 mod objection;
+mod vouch;
 
 use std::cell::Cell;
 use std::num::NonZeroU32;

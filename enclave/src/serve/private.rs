@@ -49,6 +49,7 @@ pub(super) enum Route<'a> {
     Close(&'a str),
     Reset(&'a str),
     Record(&'a str),
+    Evidence(&'a str),
     Export,
 }
 
@@ -60,6 +61,7 @@ pub(super) fn route<'a>(parts: &[&'a str]) -> Option<(Method, Route<'a>)> {
         ["sessions", id, "close"] => (Method::POST, Route::Close(id)),
         ["sessions", id, "reset"] => (Method::POST, Route::Reset(id)),
         ["session", id, "trust-record"] => (Method::GET, Route::Record(id)),
+        ["session", id, "evidence"] => (Method::GET, Route::Evidence(id)),
         ["audit", "export"] => (Method::GET, Route::Export),
         _ => return None,
     })
@@ -73,6 +75,7 @@ pub(super) async fn serve(gateway: &Rc<Gateway>, asking: &Asking<'_>, route: Rou
         Route::Close(id) => close(gateway, asking.find(gateway, id)?).await,
         Route::Reset(id) => reset(gateway, asking, id).await,
         Route::Record(id) => record(gateway, asking, id).await,
+        Route::Evidence(id) => evidence(gateway, &asking.find(gateway, id)?).await,
         Route::Export => export(gateway, asking).await,
     }
 }
@@ -156,6 +159,10 @@ async fn claim(gateway: &Gateway, found: Find) -> Answer {
         Find::Closed(closed) => crate::recall::claim(gateway, closed.number, &closed.claim).await,
     };
     Ok(http::json(StatusCode::OK, bytes?))
+}
+
+async fn evidence(gateway: &Gateway, found: &Find) -> Answer {
+    Ok(http::json(StatusCode::OK, claims::attachment(gateway, found).await?))
 }
 
 async fn close(gateway: &Rc<Gateway>, found: Find) -> Answer {

@@ -35,6 +35,7 @@ pub const ENDPOINTS: &[(&str, &str, &str)] = &[
     ("POST", "/sessions/{id}/close", "end the session; its final claim"),
     ("POST", "/sessions/{id}/reset?identity=", "for the operator: clear the session's labels, and its identity's"),
     ("GET", "/session/{id}/trust-record?nonce=", "the session's TRACE trust record"),
+    ("GET", "/session/{id}/evidence", "the evidence that the session's claim rests on, and what judging it takes"),
     ("GET", "/audit/export?session_id=", "the session's signed audit bundle"),
     ("POST", "/kill-switch/trip", "for the operator: refuse all calls of an identity"),
     ("POST", "/kill-switch/unblock", "for the operator: decide them again"),

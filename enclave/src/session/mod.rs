@@ -18,6 +18,7 @@ pub use self::summary::{Boundary, Outcome, Summary};
 pub use self::table::{Closed, Find, Sessions};
 use crate::audit::Ticket;
 use crate::catalog::{Scope, Server};
+use crate::freshness::Standing;
 use crate::gateway::Gateway;
 use crate::identity::Identity;
 use crate::labels::{Label, Labels};
@@ -111,6 +112,8 @@ pub struct State {
     pub trips: u32,
     /// A fault inside the gateway ended the chain.
     pub halted: bool,
+    /// What vouches for it, on hardware.
+    pub standing: Standing,
 }
 
 /// A claim that was issued, by where it is stored.
@@ -144,6 +147,7 @@ impl Session {
             ended: false,
             trips: 0,
             halted: false,
+            standing: Standing::default(),
         };
         Self {
             number,
@@ -179,6 +183,11 @@ impl Session {
     pub fn clear(&self) {
         self.state.borrow_mut().labels = Labels::PUBLIC;
         self.resets.set(self.resets.get().saturating_add(1));
+    }
+
+    /// Whether there is evidence over its binding.
+    pub fn has_evidence(&self) -> bool {
+        self.state.borrow().standing.evidence.is_some()
     }
 
     /// How often its labels were cleared: a call that sees this change was under way meanwhile.

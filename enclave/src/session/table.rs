@@ -9,6 +9,7 @@ use claim::Digest;
 use super::{Issued, Session};
 use crate::config::Config;
 use crate::error::Code;
+use crate::freshness::SessionEvidence;
 use crate::identity::Identity;
 use crate::policy::Policy;
 
@@ -23,10 +24,14 @@ pub struct Closed {
     pub claim: Issued,
     /// Batches that hold its records: first and last.
     pub batches: (u64, u64),
+    /// First hash of its chain.
+    pub root: Digest,
     /// Last hash of its chain.
     pub tip: Digest,
     /// Number of its entries.
     pub length: u64,
+    /// Evidence over its binding, as it was made last; on hardware only.
+    pub evidence: Option<Rc<SessionEvidence>>,
 }
 
 /// What an id stands for.
@@ -206,7 +211,7 @@ mod tests {
         let digest = Digest::of(b"x");
         let claim = Issued { sequence: 1, length: 2, digest, ticket: Ticket::settled(0) };
         let (id, number) = (session.id.clone(), session.number);
-        Closed { id, number, claim, batches: (0, 0), tip: digest, length: 2 }
+        Closed { id, number, claim, batches: (0, 0), root: digest, tip: digest, length: 2, evidence: None }
     }
 
     fn limited(text: &str) -> (Sessions, Vec<Rc<Identity>>, Config) {

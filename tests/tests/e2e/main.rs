@@ -17,6 +17,7 @@ mod endpoints;
 mod faults;
 mod fidelity;
 mod floods;
+mod hardware;
 mod headers;
 mod identities;
 mod input;

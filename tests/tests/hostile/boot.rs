@@ -155,6 +155,41 @@ fn checks_and_hashes_leave_the_running_boot_alone() {
     assert_eq!(outcome(&call(&host, "running")), (403, "POLICY_DENY".to_owned()), "still enforcing, same session");
 }
 
+/// Collateral is believed for nothing, so a lie in it harms nobody; what has another shape is not handed on.
+#[test]
+fn collateral_is_handed_on_as_it_came_or_not_at_all() {
+    let tool = Upstream::plain();
+    let setup = Setup::quickstart(&tool.url());
+    let mut unbooted = Unbooted::start();
+    let early = unbooted.ask(&ControlRequest::Collateral(Blob(b"{}".into())));
+    assert!(matches!(early, ControlEvent::Refused(refusal) if refusal.code == RefusalCode::State));
+    let mut host = unbooted.boot(bundle(&setup));
+    assert_eq!(call(&host, "s").status(), 200);
+    let shown = |host: &HostileHost| get(host, "/session/s/evidence").json();
+    assert!(shown(&host).get("collateral").is_none());
+    let lie = json!({"certificates": ["MAMCAQE"], "crls": [], "tdx": {"tcb_info": "\n"}});
+    let long = format!(r#"{{"crls":["{}"]}}"#, "AAAA".repeat(65_536));
+    for (document, kept) in [
+        (lie.to_string(), true),
+        (r#"{"certificates":["MAMCAQF"]}"#.to_owned(), false),
+        (r#"{"certificates":[],"certificates":[]}"#.to_owned(), false),
+        (r#"{"tdx":{"tcb_info":1}}"#.to_owned(), false),
+        ("not JSON".to_owned(), false),
+        (long, false),
+    ] {
+        let request = ControlRequest::Collateral(Blob(document.clone().into_bytes()));
+        wire::blocking::write(host.control(), &request).expect("the enclave reads");
+        let answer = host.event("answer", |event| match event {
+            ControlEvent::CollateralKept => Some(true),
+            ControlEvent::Refused(refusal) => Some(refusal.field.0 != "collateral"),
+            _ => None,
+        });
+        assert_eq!(answer, kept, "{}", document.get(..60).unwrap_or(&document));
+        assert_eq!(shown(&host)["collateral"], json!({"certificates": ["MAMCAQE"], "tdx": {"tcb_info": "\n"}}));
+    }
+    assert_eq!(call(&host, "s").status(), 200);
+}
+
 #[test]
 fn the_head_of_an_earlier_store_is_recorded_and_chained() {
     let tool = Upstream::plain();

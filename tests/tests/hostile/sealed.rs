@@ -90,15 +90,20 @@ fn sealed_records_that_lie_are_mismatches() {
     let summary_before = summary(&host, "mine");
     assert_eq!(summary_before["tool_calls_total"], 3);
     let claim = get(&host, "/session/mine/claim").body;
-    let mut refused = [0, 0];
+    let attachment = get(&host, "/session/mine/evidence").body;
+    let mut refused = [0, 0, 0];
     for (what, lie) in lies {
         host.store.set(lie);
-        for (at, path) in ["/audit/export?session_id=mine", "/session/mine/claim"].iter().enumerate() {
+        for (at, path) in
+            ["/audit/export?session_id=mine", "/session/mine/claim", "/session/mine/evidence"].iter().enumerate()
+        {
             let answer = get(&host, path);
             if answer.status() == 200 {
                 // The lie was about records of the other kind.
                 assert!(
-                    answer.body == claim || answer.json()["entries"].as_array().is_some_and(|all| all.len() == 4),
+                    answer.body == claim
+                        || answer.body == attachment
+                        || answer.json()["entries"].as_array().is_some_and(|all| all.len() == 4),
                     "{what}"
                 );
             } else {
@@ -110,7 +115,7 @@ fn sealed_records_that_lie_are_mismatches() {
         assert_eq!(get(&host, "/audit/export?session_id=mine").status(), 200, "after {what}");
         assert_eq!(get(&host, "/session/mine/claim").body, claim, "after {what}");
     }
-    assert_eq!(refused, [12, 10], "what each lie is about");
+    assert_eq!(refused, [12, 10, 12], "what each lie is about");
     assert_eq!(call(&host, "mine").status(), 200);
     assert_eq!(summary(&host, "mine")["tool_calls_total"], 4, "running counters do not depend on the store");
 }

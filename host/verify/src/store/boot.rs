@@ -36,6 +36,8 @@ pub(super) struct Terms {
     pub(super) controls_hash: Option<Digest>,
     pub(super) catalog_hash: Digest,
     pub(super) config_hash: Digest,
+    /// SHA-256 of the boot's newest evidence.
+    pub(super) evidence: Option<Digest>,
 }
 
 impl Boot {
@@ -137,7 +139,7 @@ impl Boot {
     /// A record that is sealed for others: its kind and session are all there is.
     fn count(&mut self, record: &Record<'_>) -> Result<(), Fault> {
         let of_session = matches!(record.kind, RecordKind::Intent | RecordKind::Entry | RecordKind::Claim);
-        if of_session != (record.session != 0) {
+        if of_session != (record.session != 0) && record.kind != RecordKind::Evidence {
             return Err(misplaced("a record of no session, or of one that it cannot be of"));
         }
         let report = &mut self.report;
@@ -145,7 +147,7 @@ impl Boot {
             RecordKind::Entry => &mut report.entries,
             RecordKind::Claim => &mut report.claims,
             RecordKind::Gap => &mut report.gaps,
-            RecordKind::Boot | RecordKind::Intent | RecordKind::Control => return Ok(()),
+            RecordKind::Boot | RecordKind::Intent | RecordKind::Control | RecordKind::Evidence => return Ok(()),
         };
         *counter = counter.saturating_add(1);
         if record.kind == RecordKind::Entry && self.begun.insert(record.session) {
@@ -173,6 +175,7 @@ impl Boot {
                 self.session(record.session)?.intent(intent, record.session)?;
             }
             RecordKind::Claim => self.claim(record, seen)?,
+            RecordKind::Evidence => self.evidence(record)?,
         }
         Ok(None)
     }
@@ -204,6 +207,18 @@ impl Boot {
             // Nothing can follow the claim on a session's end: its state can go.
             let unknown = self.sessions.remove(&record.session).into_iter().flat_map(Session::into_unknown);
             self.report.unknown_outcomes.extend(unknown);
+        }
+        Ok(())
+    }
+
+    /// What it says of hardware is not judged here; that it is what the entries name is.
+    fn evidence(&mut self, record: &Record<'_>) -> Result<(), Fault> {
+        let value = claim::json::parse(record.bytes).map_err(|error| malformed(&error))?;
+        canonical(record.bytes, value.sorted_ascii().as_bytes())?;
+        let digest = Digest::of(record.bytes);
+        match record.session {
+            0 => self.terms.evidence = Some(digest),
+            number => self.session(number)?.evidence = Some(digest),
         }
         Ok(())
     }
@@ -266,6 +281,7 @@ impl Terms {
             controls_hash: Some(record.controls_hash).filter(|hash| *hash != Digest::of("")),
             catalog_hash: record.catalog_hash,
             config_hash: record.config_hash,
+            evidence: None,
         })
     }
 

@@ -13,7 +13,7 @@ use crate::audit::{Walk, claim_contradiction};
 use crate::shape;
 use crate::trace_claim::{self, View};
 
-use super::boot::{Terms, canonical, malformed};
+use super::boot::{Terms, canonical, malformed, misplaced};
 use super::walk::Fault;
 use super::{StoreReason, UnknownOutcome};
 
@@ -32,6 +32,8 @@ pub(super) struct Session {
     claims: u64,
     last_claim: Option<Digest>,
     over: bool,
+    /// SHA-256 of its newest evidence.
+    pub(super) evidence: Option<Digest>,
 }
 
 impl Session {
@@ -58,12 +60,27 @@ impl Session {
         if entry.entry_type == EntryType::SessionStart {
             self.begin(&entry, record.session, terms)?;
         }
+        if entry.entry_type == EntryType::AttestationRefresh {
+            self.refresh(&entry, terms)?;
+        }
         self.outcome(&entry)?;
         if self.recent.len() == RECENT {
             self.recent.pop_front();
         }
         self.recent.push_back(entry.entry_hash);
         Ok((value, entry.entry_hash))
+    }
+
+    /// The entry names the evidence that was recorded before it.
+    fn refresh(&self, entry: &Entry, terms: &Terms) -> Result<(), Fault> {
+        let member = |name| entry.detail.as_ref().and_then(|detail| detail.get(name)).and_then(Json::as_str);
+        for (name, recorded) in [("boot_evidence", terms.evidence), ("session_evidence", self.evidence)] {
+            let Some(named) = member(name) else { continue };
+            if recorded.map(|digest| digest.prefixed()).as_deref() != Some(named) {
+                return Err(misplaced(&format!("attestation_refresh: {name} is not the evidence recorded before it")));
+            }
+        }
+        Ok(())
     }
 
     /// session_start commits to the boot, and to what is in force.

@@ -28,6 +28,9 @@ pub enum RecordKind {
     Gap = 5,
     /// [`super::ControlRecord`]: an operator, or a rule of theirs, changed what is in force.
     Control = 6,
+    /// SA of [`crate::evidence::BootEvidence`], of no session, or of [`crate::evidence::Evidence`] over a session's binding. A session's
+    /// `attestation_refresh` names both by digest.
+    Evidence = 7,
 }
 
 impl RecordKind {
@@ -40,6 +43,7 @@ impl RecordKind {
             4 => Some(Self::Claim),
             5 => Some(Self::Gap),
             6 => Some(Self::Control),
+            7 => Some(Self::Evidence),
             _ => None,
         }
     }

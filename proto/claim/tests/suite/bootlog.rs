@@ -11,8 +11,15 @@ use proptest::prelude::*;
 use crate::common::session::{START, frame};
 use crate::common::{Session, key, other_key};
 
-const KINDS: [RecordKind; 6] =
-    [RecordKind::Boot, RecordKind::Intent, RecordKind::Entry, RecordKind::Claim, RecordKind::Gap, RecordKind::Control];
+const KINDS: [RecordKind; 7] = [
+    RecordKind::Boot,
+    RecordKind::Intent,
+    RecordKind::Entry,
+    RecordKind::Claim,
+    RecordKind::Gap,
+    RecordKind::Control,
+    RecordKind::Evidence,
+];
 
 fn records() -> impl Strategy<Value = Vec<(RecordKind, u64, Vec<u8>)>> {
     let record = (prop::sample::select(&KINDS[..]), 0..4_u64, prop::collection::vec(any::<u8>(), 0..40));
@@ -148,7 +155,7 @@ fn malformed_batches_are_named() {
     assert_eq!(changed(0, b'X'), Err(BatchError::Magic));
     assert_eq!(changed(64, 2), Err(BatchError::Truncated));
     assert_eq!(changed(64, 0), Err(BatchError::Trailing(14)));
-    assert_eq!(changed(68, 7), Err(BatchError::Kind(7)));
+    assert_eq!(changed(68, 8), Err(BatchError::Kind(8)));
     assert_eq!(changed(77, 0), Err(BatchError::Trailing(1)));
     assert_eq!(changed(80, 0xff), Err(BatchError::Truncated));
     for cut in 0..batch.len() {
@@ -174,7 +181,7 @@ fn record_bodies_are_canonical_and_read_back() {
                     assert_eq!(intent.tool_name, "salesforce.contacts");
                 }
                 RecordKind::Gap => assert_eq!(GapRecord::parse(record.bytes).unwrap().bytes().unwrap(), record.bytes),
-                RecordKind::Entry | RecordKind::Claim | RecordKind::Control => {}
+                RecordKind::Entry | RecordKind::Claim | RecordKind::Control | RecordKind::Evidence => {}
             }
         }
     }
