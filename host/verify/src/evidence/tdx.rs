@@ -16,14 +16,17 @@ mod quote;
 mod status;
 mod tcb_info;
 
-use claim::json::Json;
+use claim::json::{Json, parse};
 use p256::ecdsa::signature::Verifier;
 use p256::ecdsa::{Signature, VerifyingKey};
 use sha2::{Digest, Sha256};
 
 use self::collateral::{Collateral, is_signed};
+use self::document::Object;
+use self::pck::{Platform, PlatformTcb};
 use self::qe_identity::QeIdentity;
 use self::quote::{QuoteError, QuotingEnclave, Signed};
+use self::tcb_info::TcbInfo;
 use super::x509::{Certificate, Path, RootKind, build_path};
 use super::{Check, Material, Mismatch, Report};
 use crate::references::TdxPolicy;
@@ -76,6 +79,21 @@ pub fn appraise(
         report.open(Check::TdxTcbStatus, "not judged: what it needs is missing or failed");
     }
     Some(signed.quote)
+}
+
+/// Reads bytes as each document that comes with a quote, though no signature covers them: for fuzzing.
+#[doc(hidden)]
+pub fn read_unverified(bytes: &[u8]) {
+    let _ = Platform::read(Some(bytes));
+    let Ok(json) = parse(bytes) else { return };
+    let document = |name: &str| json.get(name).and_then(Json::as_str).and_then(|text| parse(text.as_bytes()).ok());
+    let (info, identity) = (document("tcb_info"), document("qe_identity"));
+    let _ = Collateral::read(&json);
+    let _ = QeIdentity::read(Object(identity.as_ref().unwrap_or(&json)));
+    if let Ok(info) = TcbInfo::read(Object(info.as_ref().unwrap_or(&json))) {
+        let platform = PlatformTcb { sgx: [9; 16], pce: 9 };
+        let _ = (info.appraise(&platform, &[3; 16]), info.appraise(&platform, &[0; 16]));
+    }
 }
 
 /// A QE identity that Intel signed, and by whom.
@@ -232,8 +250,7 @@ fn qe(
     let signer = report.read(Check::TdxQeIdentitySignature, expected, identity.verify(material))?;
     report.rely_on(&signer.root);
     report.check(Check::TdxQeIdentitySignature, Ok(signer.shown()));
-    let document =
-        identity.json().and_then(|json| QeIdentity::read(document::Object(&json)).map_err(|error| error.to_string()));
+    let document = identity.json().and_then(|json| QeIdentity::read(Object(&json)).map_err(|error| error.to_string()));
     let document = report.read(Check::TdxQeIdentity, "identity of the quoting enclave for TDs", document)?;
     report.check(Check::TdxQeIdentity, Ok(format!("of {}", document.issued)));
     let differs = document.differs(&qe.report).map_or(Ok("Intel's, for TDs"), |field| {

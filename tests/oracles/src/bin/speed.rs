@@ -8,15 +8,18 @@ use std::hint::black_box;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use claim::json::parse;
+use dcap_qvl::QuoteCollateralV3;
+use dcap_qvl::configs::RustCryptoConfig;
+use dcap_qvl::verify::QuoteVerifier;
 use oracles::crate_source;
 use sev::certs::snp::{Certificate as SevCertificate, Chain, Verifiable, builtin::milan, ca};
 use sev::firmware::guest::AttestationReport;
 use sev::parser::ByteParser;
 use verify::Timestamp;
-use verify::evidence::snp;
 use verify::evidence::x509::{Anchors, Certificate, Chains};
-use verify::evidence::{Material, Report};
-use verify::references::SnpPolicy;
+use verify::evidence::{Material, Report, snp, tdx};
+use verify::references::{SnpPolicy, TdxPolicy};
 
 /// The same work, by two.
 struct Row {
@@ -30,7 +33,7 @@ fn main() -> ExitCode {
     let iterations = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(200);
     let mut slower = false;
     println!("{:44} {:>10} {:>16}", "median of one", "ours", "theirs");
-    for row in snp() {
+    for row in snp().into_iter().chain(tdx()) {
         let (ours, other) = medians(&row, iterations);
         let (name, theirs) = (row.name, row.theirs);
         println!("{name:44} {:>7} us {:>7} us {theirs}", ours.as_micros(), other.as_micros());
@@ -77,6 +80,51 @@ fn snp() -> Vec<Row> {
             other: sev_cached(&report, &vek),
         },
     ]
+}
+
+/// A quote that ships with `dcap-qvl`: from its bytes and those of its collateral to a verdict.
+fn tdx() -> Vec<Row> {
+    let data = crate_source("dcap-qvl").join("sample");
+    let quote = fs::read(data.join("tdx_quote")).expect("a sample");
+    let collateral = fs::read(data.join("tdx_quote_collateral.json")).expect("a sample");
+    let name = |chain| {
+        if chain { "TDX quote and collateral, chains seen before" } else { "TDX quote and collateral from bytes" }
+    };
+    let row = |cached| Row {
+        name: name(cached),
+        theirs: "dcap-qvl",
+        ours: tdx_ours(&quote, &collateral, cached),
+        other: tdx_dcap(&quote, &collateral),
+    };
+    vec![row(false), row(true)]
+}
+
+/// When the sample's collateral was current.
+const TDX_AT: i64 = 1_751_328_000;
+
+fn tdx_ours(quote: &[u8], collateral: &[u8], cached: bool) -> Box<dyn Fn()> {
+    let (quote, collateral) = (quote.to_vec(), collateral.to_vec());
+    let anchors = Anchors::with(Vec::new()).expect("built in");
+    let (policy, at, kept) = (TdxPolicy::default(), Timestamp::from_seconds(TDX_AT), Chains::default());
+    Box::new(move || {
+        let fresh = Chains::default();
+        let chains = if cached { &kept } else { &fresh };
+        let material = Material { certificates: &[], crls: &[], anchors: &anchors, chains, at };
+        let collateral = parse(&collateral).expect("a sample");
+        let mut lines = Report::default();
+        black_box(tdx::appraise(&quote, None, Some(&collateral), false, &material, &policy, &mut lines));
+        assert_eq!(lines.reason(), None);
+    })
+}
+
+fn tdx_dcap(quote: &[u8], collateral: &[u8]) -> Box<dyn Fn()> {
+    let (quote, collateral) = (quote.to_vec(), collateral.to_vec());
+    let verifier = QuoteVerifier::new_prod().with_config::<RustCryptoConfig>();
+    let at = TDX_AT.unsigned_abs();
+    Box::new(move || {
+        let collateral: QuoteCollateralV3 = serde_json::from_slice(&collateral).expect("a sample");
+        black_box(verifier.verify(&quote, &collateral, at).expect("a sample"));
+    })
 }
 
 fn ask() -> Vec<u8> {

@@ -130,11 +130,20 @@ impl Judges {
     /// Ours.
     pub fn ours(&self, case: &Case, azure: bool, policy: &TdxPolicy) -> Report {
         let mut report = Report::default();
+        self.appraise(case, azure, policy, &mut report);
+        report
+    }
+
+    /// What a quote says.
+    pub fn quote(&self, case: &Case, azure: bool) -> Option<tdx::Quote> {
+        self.appraise(case, azure, &TdxPolicy::default(), &mut Report::default())
+    }
+
+    fn appraise(&self, case: &Case, azure: bool, policy: &TdxPolicy, report: &mut Report) -> Option<tdx::Quote> {
         let material =
             Material { certificates: &[], crls: &[], anchors: &self.anchors, chains: &self.chains, at: case.at };
         let json = parse(&case.collateral).unwrap_or(Json::Null);
-        tdx::appraise(&case.quote, None, Some(&json), azure, &material, policy, &mut report);
-        report
+        tdx::appraise(&case.quote, None, Some(&json), azure, &material, policy, report)
     }
 
     /// Theirs: status and advisories, or the refusal.

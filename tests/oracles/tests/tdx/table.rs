@@ -78,6 +78,11 @@ pub fn cases() -> Vec<(Case, bool)> {
         .collect()
 }
 
+/// One of them, if it is here.
+pub fn case(name: &str) -> Option<(Case, bool)> {
+    cases().into_iter().find(|(case, _)| case.name == name)
+}
+
 #[test]
 fn every_recorded_quote_gets_the_expected_answers() {
     let judges = Judges::of_intel();

@@ -40,11 +40,15 @@ impl<'a> Collateral<'a> {
         let object = Object(json);
         // Belongs to the form; the list has to be by the CA that issued the PCK certificate, so nothing is taken from it.
         object.text("pck_crl_issuer_chain")?;
+        let issuers = chain(object, "tcb_info_issuer_chain")?;
+        // Intel signs both with one key, so the second chain is nearly always the first again.
+        let again = object.text("qe_identity_issuer_chain")? == object.text("tcb_info_issuer_chain")?;
+        let qe_issuers = if again { issuers.clone() } else { chain(object, "qe_identity_issuer_chain")? };
         Ok(Self {
             root_crl: crl(object, "root_ca_crl")?,
             pck_crl: crl(object, "pck_crl")?,
-            tcb_info: Document::read(object, "tcb_info", "tcb_info_signature", "tcb_info_issuer_chain")?,
-            qe_identity: Document::read(object, "qe_identity", "qe_identity_signature", "qe_identity_issuer_chain")?,
+            tcb_info: Document::read(object, "tcb_info", "tcb_info_signature", issuers)?,
+            qe_identity: Document::read(object, "qe_identity", "qe_identity_signature", qe_issuers)?,
             pck: match json.get("pck_certificate_chain") {
                 None | Some(Json::Null) => Vec::new(),
                 Some(_) => chain(object, "pck_certificate_chain")?,
@@ -54,8 +58,8 @@ impl<'a> Collateral<'a> {
 }
 
 impl<'a> Document<'a> {
-    fn read(object: Object<'a>, text: &str, signature: &str, issuers: &str) -> Result<Self, Malformed> {
-        Ok(Self { text: object.text(text)?, signature: object.bytes(signature)?, chain: chain(object, issuers)? })
+    fn read(object: Object<'a>, text: &str, signature: &str, chain: Vec<Certificate>) -> Result<Self, Malformed> {
+        Ok(Self { text: object.text(text)?, signature: object.bytes(signature)?, chain })
     }
 
     /// That Intel signed it: the path of its signer, whose certificate the root itself issued.
