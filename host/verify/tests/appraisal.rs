@@ -372,6 +372,18 @@ fn evidence_is_judged_in_each_form_in_which_gateways_show_it() {
     assert_eq!((exit, text.contains("no answer to a challenge")), (2, true), "{text}");
 }
 
+/// A TPM whose key has no certificate inside: whoever has one can bring it.
+#[test]
+fn the_attestation_keys_certificate_may_come_with_the_collateral() {
+    let verdict = changed(|scene| {
+        let session = scene.attachment.session.as_mut().unwrap();
+        let certificate = tpm(session).ak_certificate.take().unwrap();
+        tpm(&mut scene.attachment.boot.evidence).ak_certificate = None;
+        scene.attachment.collateral.as_mut().unwrap().certificates.push(certificate);
+    });
+    assert_eq!(verdict.status, Status::Verified, "{:#?}", verdict.details);
+}
+
 #[test]
 fn exit_codes_of_evidence_tell_refused_from_not_judged() {
     let mut scene = Scene::new();

@@ -4,6 +4,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use verify::attestation::{Options as Accepted, Shown, tls_key, verify_attestation};
+use verify::evidence::appraise::{Shown as Evidence, Standard, appraise_shown};
+use verify::evidence::x509::Chains;
 use verify::references::References;
 use verify::{
     Approval, Approved, BundleOptions, Options, Outcome, RecordOptions, Status, Timestamp, verify_audit_bundle,
@@ -26,6 +28,12 @@ fuzz_target!(|bytes: &[u8]| {
         Some((b'r', record)) => {
             let verdict = verify_trust_record(record, &RecordOptions::at(now));
             assert_ne!(verdict.status, Status::Verified);
+        }
+        Some((b'e', evidence)) => {
+            let Ok(shown) = Evidence::read(evidence, None) else { return };
+            let standard =
+                Standard { references: Some(&references()), at: now, chains: &Chains::default(), software: true };
+            assert!(!appraise_shown(&shown, &standard).verified(), "no vendor has signed it");
         }
         Some((b'g', gateway)) => judge_gateway(gateway),
         _ => {}

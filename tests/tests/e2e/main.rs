@@ -1,5 +1,6 @@
 //! End to end through the built binaries: agents on one side, tool servers on the other, the store underneath.
 
+mod answers;
 mod asked;
 mod attested;
 mod authoring;

@@ -59,8 +59,8 @@ pub(super) struct Args {
     /// Certificates, CRLs and vendors' statements as JSON, in place of those of the attachment
     #[arg(long, value_name = "FILE")]
     collateral: Option<PathBuf>,
-    /// What you approved: images, configurations, bundles, catalogs (docs/reference-values.schema.json); else ./reference-values.json
-    #[arg(long, value_name = "FILE", env = "CMCP_REFERENCE_VALUES")]
+    /// What you approved: images, configurations, bundles, catalogs (docs/reference-values.schema.json); else CMCP_REFERENCE_VALUES, else ./reference-values.json
+    #[arg(long, value_name = "FILE")]
     reference: Option<PathBuf>,
     /// Say of every check on evidence what it shows, and what could be done without it
     #[arg(long)]

@@ -45,8 +45,8 @@ Examples:
 pub(super) struct Args {
     /// Attachment, boot document or answer to a challenge; - reads standard input
     file: PathBuf,
-    /// What you approved (docs/reference-values.schema.json); else ./reference-values.json
-    #[arg(long, value_name = "FILE", env = "CMCP_REFERENCE_VALUES")]
+    /// What you approved (docs/reference-values.schema.json); else CMCP_REFERENCE_VALUES, else ./reference-values.json
+    #[arg(long, value_name = "FILE")]
     reference: Option<PathBuf>,
     /// Certificates, CRLs and vendors' statements as JSON, in place of those of the attachment
     #[arg(long, value_name = "FILE")]

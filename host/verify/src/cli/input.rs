@@ -1,7 +1,7 @@
 //! Files and the clock.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use claim::attachment::Collateral;
@@ -15,6 +15,9 @@ use super::CliError;
 
 /// Where reference values are looked for when no flag names them.
 const REFERENCE_VALUES: &str = "./reference-values.json";
+
+/// Names the file before that.
+const REFERENCE_VARIABLE: &str = "CMCP_REFERENCE_VALUES";
 
 /// Names of the profiles on the command line.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -79,13 +82,16 @@ pub(super) fn hash(text: &str) -> Result<String, String> {
     if ok { Ok(hash) } else { Err("write it as sha256: and 64 hexadecimal digits".into()) }
 }
 
-/// Reference values from the flag or the variable, else from the default place; or where they were looked for.
+/// Reference values from the flag, else from the variable, else from the default place; or where they were looked for.
+///
+/// The variable is no default of the option: it would count as an argument of a claim beside every other command.
 pub(super) fn references(path: Option<&Path>) -> Result<Result<References, String>, CliError> {
-    let (path, bytes) = match path {
+    let variable = std::env::var_os(REFERENCE_VARIABLE).map(PathBuf::from);
+    let (path, bytes) = match path.or(variable.as_deref()) {
         Some(path) => (path, read(path)?),
         None => match std::fs::read(REFERENCE_VALUES) {
             Ok(bytes) => (Path::new(REFERENCE_VALUES), bytes),
-            Err(error) => return Ok(Err(format!("CMCP_REFERENCE_VALUES is not set, {REFERENCE_VALUES}: {error}"))),
+            Err(error) => return Ok(Err(format!("{REFERENCE_VARIABLE} is not set, {REFERENCE_VALUES}: {error}"))),
         },
     };
     References::parse(&bytes).map(Ok).map_err(|error| CliError::Input(format!("{}: {error}", path.display())))

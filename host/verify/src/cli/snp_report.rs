@@ -44,7 +44,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", num_args = 1..)]
     crl: Vec<PathBuf>,
     /// What you approved (docs/reference-values.schema.json); else ./reference-values.json
-    #[arg(long, value_name = "FILE", env = "CMCP_REFERENCE_VALUES")]
+    #[arg(long, value_name = "FILE")]
     reference: Option<PathBuf>,
     /// What the guest's 64 bytes must be, as 128 hexadecimal digits
     #[arg(long, value_name = "HEX", value_parser = input::report_data)]

@@ -41,7 +41,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     collateral: Option<PathBuf>,
     /// What you approved (docs/reference-values.schema.json); else ./reference-values.json
-    #[arg(long, value_name = "FILE", env = "CMCP_REFERENCE_VALUES")]
+    #[arg(long, value_name = "FILE")]
     reference: Option<PathBuf>,
     /// What the TD's 64 bytes must be, as 128 hexadecimal digits
     #[arg(long, value_name = "HEX", value_parser = input::report_data)]

@@ -62,7 +62,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     event_log: Option<PathBuf>,
     /// What you approved (docs/reference-values.schema.json); else ./reference-values.json
-    #[arg(long, value_name = "FILE", env = "CMCP_REFERENCE_VALUES")]
+    #[arg(long, value_name = "FILE")]
     reference: Option<PathBuf>,
     #[command(flatten)]
     style: Style,

@@ -18,7 +18,7 @@ pub use self::certificate::{Vouching, appraise as appraise_certificate};
 pub(crate) use self::public::rsa_key;
 pub use self::public::{TpmPublic, TpmPublicError};
 pub use self::signature::{Signature, SignatureFormatError};
-use super::x509::PublicKey;
+use super::x509::{Certificate, PublicKey};
 use super::{Check, Material, Mismatch, Report};
 
 /// A quote as it comes.
@@ -87,7 +87,8 @@ pub fn restricted(public: &TpmPublic, report: &mut Report) {
     report.check(Check::TpmAkAttributes, faults.is_empty().then(|| found.clone()).ok_or_else(mismatch));
 }
 
-/// Judges the certificate of an attestation key, where there is one or must be one.
+/// Judges the certificate of an attestation key, where there is one or must be one: the TPM's own, or one of the material for
+/// this key.
 pub fn vouched(
     certificate: Option<&[u8]>,
     required: bool,
@@ -96,8 +97,9 @@ pub fn vouched(
     material: &Material<'_>,
     report: &mut Report,
 ) {
-    let missing = "none: nobody vouches that the key is a TPM's";
-    match (certificate, required) {
+    let missing = "none, also not in the collateral: nobody vouches that the key is a TPM's";
+    let given = || material.certificates.iter().find(|certificate| certificate.key().is_ok_and(|key| key == *ak));
+    match (certificate.or_else(|| given().map(Certificate::der)), required) {
         (Some(der), _) => {
             report.check(Check::TpmAkVouched, Ok("by a certificate"));
             certificate::appraise(der, ak, vouching, material, report);

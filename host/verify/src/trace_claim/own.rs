@@ -66,11 +66,10 @@ impl<'a> Own<'a> {
     ) -> Option<Self> {
         let platforms = standard.references.map(|references| references.platforms.clone()).unwrap_or_default();
         let anchors = standard.anchors().map_err(|error| report.open(Check::EvidencePlatform, error)).ok()?;
-        let (mut certificates, crls) = match collateral {
-            Some(collateral) => readable(collateral, report),
-            None => (Vec::new(), Vec::new()),
-        };
-        certificates.extend(claim.evidence("cert_chain").into_iter().flat_map(|pem| in_pem(&pem, report)));
+        let chain = claim.evidence("cert_chain");
+        let mut certificates = chain.map_or_else(Vec::new, |pem| in_pem(&pem, report));
+        let (given, crls) = collateral.map_or_else(Default::default, |collateral| readable(collateral, report));
+        certificates.extend(given);
         let binding = claim.binding().and_then(|binding| binding.try_into().ok());
         Some(Self { claim, standard, anchors, platforms, certificates, crls, binding })
     }

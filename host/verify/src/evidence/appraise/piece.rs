@@ -3,7 +3,7 @@
 use claim::attachment::Collateral;
 use claim::b64u;
 use claim::binding::{binding, boot_x};
-use claim::evidence::{AzureEvidence, Evidence, SnpEvidence, SoftwareEvidence, TpmEvidence};
+use claim::evidence::{AzureEvidence, Evidence, SnpEvidence, SoftwareEvidence, TdxEvidence, TpmEvidence};
 use claim::profile::{Platform, TaggedDigest};
 use claim::{Digest, hex};
 
@@ -13,7 +13,7 @@ use crate::evidence::snp::CertificateTable;
 use crate::evidence::tpm::pcrs::{self, PcrPolicy};
 use crate::evidence::tpm::{self, Attest};
 use crate::evidence::x509::{Anchors, Certificate, Crl};
-use crate::evidence::{Check, Material, Mismatch, Report, snp};
+use crate::evidence::{Check, Material, Mismatch, Report, snp, tdx};
 use crate::references::{Image, Platforms};
 
 /// What to do about missing approved values.
@@ -65,7 +65,7 @@ impl<'a> Judge<'a> {
             Evidence::Azure(azure) => self.azure(piece.name, azure, &bound, report),
             Evidence::Tpm(tpm) => self.tpm(piece.name, tpm, &bound, report),
             Evidence::SevSnp(snp) => self.snp(piece.name, snp, &bound, report),
-            Evidence::Tdx(_) => not_yet("tdx", report),
+            Evidence::Tdx(tdx) => self.tdx(piece.name, tdx, &bound, report),
         }
     }
 
@@ -109,6 +109,24 @@ impl<'a> Judge<'a> {
             settings_pcr: None,
             platform: Platform::AmdSevSnp,
             measurement: measurement::launch(&found.measurement),
+        })
+    }
+
+    fn tdx(&self, of: &'static str, evidence: &TdxEvidence, bound: &[u8; 64], report: &mut Report) -> Option<Seen> {
+        let collateral = self.subject.collateral.and_then(|collateral| collateral.tdx.as_ref());
+        let (material, policy) = (self.material(), &self.platforms.tdx);
+        let found = tdx::appraise(&evidence.quote.0, Some(bound), collateral, false, &material, policy, report)?;
+        match self.images() {
+            Some(images) => tdx::approved(&found, images, report),
+            None => report.open(Check::TdxImage, NO_REFERENCES),
+        }
+        let [rtmr0, rtmr1, rtmr2, _] = found.rtmr.map(|register| hex::encode(&register));
+        Some(Seen {
+            of,
+            instance: format!("TD {} {rtmr0} {rtmr1} {rtmr2}", hex::encode(&found.mr_td)),
+            settings_pcr: None,
+            platform: Platform::IntelTdx,
+            measurement: measurement::launch(&found.mr_td),
         })
     }
 
@@ -171,11 +189,6 @@ impl<'a> Judge<'a> {
     fn pcr_policy(&self) -> PcrPolicy<'a> {
         PcrPolicy { images: self.images(), event_log: self.subject.event_log }
     }
-}
-
-fn not_yet(found: &str, report: &mut Report) -> Option<Seen> {
-    report.check(Check::EvidencePlatform, Err::<String, _>(Mismatch::new("a platform of this build", found)));
-    None
 }
 
 fn of_tpm(
