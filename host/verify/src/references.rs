@@ -176,9 +176,9 @@ impl References {
 
 impl Image {
     fn check(&self) -> Result<(), String> {
-        let sha384 = |digests: &[&TaggedDigest]| match digests.iter().all(|it| matches!(it, TaggedDigest::Sha384(_))) {
-            true => Ok(()),
-            false => Err("expected sha384: and 96 digits".to_owned()),
+        let sha384 = |digests: &[&TaggedDigest]| {
+            let right = digests.iter().all(|digest| matches!(digest, TaggedDigest::Sha384(_)));
+            if right { Ok(()) } else { Err("expected sha384: and 96 digits".to_owned()) }
         };
         match self {
             Self::Software { .. } => Ok(()),

@@ -72,8 +72,8 @@ pub enum X509Error {
 }
 
 impl X509Error {
-    fn malformed(what: &'static str, why: impl ToString) -> Self {
-        Self::Malformed { what, why: why.to_string() }
+    fn malformed(what: &'static str, why: impl std::fmt::Display) -> Self {
+        Self::Malformed { what, why: format!("{why}") }
     }
 }
 

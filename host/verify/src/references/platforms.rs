@@ -20,6 +20,7 @@ pub struct Platforms {
 /// `platforms.sev_snp`. On Azure too, where the report is of the paravisor.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a member of the file")]
 pub struct SnpPolicy {
     /// Lowest security versions, by product; of a product without one, whether it is current stays open.
     pub minimum_tcb: MinimumTcb,

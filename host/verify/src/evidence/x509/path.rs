@@ -176,14 +176,12 @@ pub fn build_path(
     }
     let mut search = Search { pool, anchors, kind, chains, left: MOST, why: "no certificate of its issuer".into() };
     let mut path = vec![leaf];
-    match search.extend(&mut path) {
-        Some(root) => Ok(Path { certificates: path.into_iter().cloned().collect(), root }),
-        None => {
-            let roots: Vec<_> = anchors.of(kind).map(|anchor| anchor.certificate.subject()).collect();
-            let roots = if roots.is_empty() { format!("a root of kind {}", kind.as_str()) } else { roots.join(" or ") };
-            Err(X509Error::NoPath { leaf: leaf.subject(), roots, why: search.why })
-        }
+    if let Some(root) = search.extend(&mut path) {
+        return Ok(Path { certificates: path.into_iter().cloned().collect(), root });
     }
+    let roots: Vec<_> = anchors.of(kind).map(|anchor| anchor.certificate.subject()).collect();
+    let roots = if roots.is_empty() { format!("a root of kind {}", kind.as_str()) } else { roots.join(" or ") };
+    Err(X509Error::NoPath { leaf: leaf.subject(), roots, why: search.why })
 }
 
 struct Search<'a> {
