@@ -5,7 +5,8 @@ mod fixture;
 
 use claim::Digest;
 use claim::bootlog::{BatchBuilder, ControlRecord, RecordKind, batch_hash};
-use claim::entry::Chain;
+use claim::entry::{Chain, Draft, EntryType};
+use claim::json::Json;
 use fixture::spoil::spoilt;
 use fixture::store::{
     Rec, SECOND_BOOT, Stored, Writer, boot_record, entry, first_boot, intent, json, records, second_boot, segment,
@@ -526,4 +527,44 @@ fn sessions_name_the_controls_of_their_boot() {
         let start = entry(1, &mut Chain::new(), &drafts(&detail, SESSION)[0]);
         assert_refused(&judge(&boot_with(&[vec![start]])), StoreReason::BootCommitmentMismatch);
     }
+}
+
+fn evidence(session: u64, text: &str) -> Rec {
+    Rec { kind: RecordKind::Evidence, session, bytes: text.into() }
+}
+
+#[test]
+fn a_refresh_names_the_evidence_that_was_recorded_before_it() {
+    let (of_boot, of_session) = (r#"{"boot":1}"#, r#"{"session":1}"#);
+    let detail = |boot: &str, session: &str| {
+        Json::from([
+            ("boot_evidence", Digest::of(boot).prefixed().into()),
+            ("session_evidence", Digest::of(session).prefixed().into()),
+        ])
+    };
+    // The first entry, then what is recorded, then the entry that names evidence.
+    let log = |recorded: &[Rec], named: &Json| {
+        let start = session_start(1, &boot_x());
+        let drafts = drafts(&start, SESSION);
+        let mut chain = Chain::new();
+        let first = entry(1, &mut chain, &drafts[0]);
+        let draft = Draft { entry_type: EntryType::AttestationRefresh, detail: Some(named), ..drafts[0] };
+        let refresh = entry(1, &mut chain, &draft);
+        judge(&boot_with(&[vec![evidence(0, of_boot)], vec![first], recorded.to_vec(), vec![refresh]]))
+    };
+    let good = detail(of_boot, of_session);
+    let verdict = log(&[evidence(1, of_session)], &good);
+    assert!(verdict.verified(), "{:?}", verdict.failure);
+    let renewed = [evidence(0, r#"{"boot":2}"#), evidence(1, of_session)];
+    assert!(log(&renewed, &detail(r#"{"boot":2}"#, of_session)).verified());
+    for (recorded, named) in [
+        (vec![], good.clone()),
+        (vec![evidence(1, r#"{"session":2}"#)], good.clone()),
+        (vec![evidence(1, of_session)], detail(of_session, of_session)),
+        (renewed.to_vec(), good.clone()),
+        (vec![evidence(2, of_session)], good.clone()),
+    ] {
+        assert_refused(&log(&recorded, &named), StoreReason::RecordOutOfPlace);
+    }
+    assert_refused(&log(&[evidence(1, r#"{"session": 1}"#)], &good), StoreReason::RecordMalformed);
 }
