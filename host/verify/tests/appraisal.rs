@@ -301,6 +301,15 @@ impl Desk {
         std::fs::write(self.0.path().join(name), bytes).unwrap();
     }
 
+    /// The program itself, with the variable that names the reference values.
+    fn run_with_variable(&self, words: &[&str]) -> (Option<i32>, String) {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_cmcp-verify"));
+        let output =
+            command.args(words).current_dir(self.0.path()).env("CMCP_REFERENCE_VALUES", "approved.json").output();
+        let output = output.unwrap();
+        (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    }
+
     /// Words that name a file of the folder become its path.
     fn run(&self, words: &[&str]) -> (u8, String) {
         let named = |word: &&str| match self.0.path().join(word) {
@@ -400,4 +409,15 @@ fn exit_codes_of_evidence_tell_refused_from_not_judged() {
     desk.write("approved.json", other.sorted_ascii().as_bytes());
     let (exit, text) = desk.run(&words);
     assert_eq!((exit, text.contains("RESULT: refused (CONFIG_NOT_APPROVED)")), (1, true), "{text}");
+}
+
+#[test]
+fn the_variable_names_the_reference_values_and_disturbs_no_other_command() {
+    let desk = Desk::new(&Scene::new());
+    let words = ["claim.json", "--attachment", "evidence.json", "--at", "2026-11-22T08:01:00Z"];
+    assert_eq!(desk.run_with_variable(&words).0, Some(0));
+    let (exit, text) = desk.run_with_variable(&["evidence", "evidence.json", "--at", "2026-11-22T08:01:00Z"]);
+    assert_eq!(exit, Some(0), "{text}");
+    let (exit, text) = desk.run_with_variable(&["auditor", "new-key", "--out", "auditor.key"]);
+    assert_eq!(exit, Some(0), "{text}");
 }

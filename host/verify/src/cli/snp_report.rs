@@ -43,7 +43,7 @@ pub(super) struct Args {
     /// Lists of revoked certificates, DER
     #[arg(long, value_name = "FILE", num_args = 1..)]
     crl: Vec<PathBuf>,
-    /// What you approved (docs/reference-values.schema.json); else ./reference-values.json
+    /// What you approved (docs/reference-values.schema.json); else CMCP_REFERENCE_VALUES, else ./reference-values.json
     #[arg(long, value_name = "FILE")]
     reference: Option<PathBuf>,
     /// What the guest's 64 bytes must be, as 128 hexadecimal digits

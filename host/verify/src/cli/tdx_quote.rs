@@ -40,7 +40,7 @@ pub(super) struct Args {
     /// Intel's statements about the platform, JSON
     #[arg(long, value_name = "FILE")]
     collateral: Option<PathBuf>,
-    /// What you approved (docs/reference-values.schema.json); else ./reference-values.json
+    /// What you approved (docs/reference-values.schema.json); else CMCP_REFERENCE_VALUES, else ./reference-values.json
     #[arg(long, value_name = "FILE")]
     reference: Option<PathBuf>,
     /// What the TD's 64 bytes must be, as 128 hexadecimal digits

@@ -61,7 +61,7 @@ pub(super) struct Args {
     /// The firmware's event log, for images that are known by the programs that it names
     #[arg(long, value_name = "FILE")]
     event_log: Option<PathBuf>,
-    /// What you approved (docs/reference-values.schema.json); else ./reference-values.json
+    /// What you approved (docs/reference-values.schema.json); else CMCP_REFERENCE_VALUES, else ./reference-values.json
     #[arg(long, value_name = "FILE")]
     reference: Option<PathBuf>,
     #[command(flatten)]
