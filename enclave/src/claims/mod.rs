@@ -169,6 +169,7 @@ pub async fn attestation(gateway: &Gateway, nonce: &str) -> Result<String, Code>
         ("boot_evidence", to_json(&attested.shown.evidence).map_err(|_| Code::Internal)?),
         ("challenge_evidence", to_json(&evidence).map_err(|_| Code::Internal)?),
         ("boot_x", text(&gateway.boot.x.hex())),
+        ("settings", to_json(&*gateway.settings.borrow()).map_err(|_| Code::Internal)?),
         ("public_key", text(&gateway.key.public().x())),
         ("nonce", text(nonce)),
         ("binding", text(&nonce_text(&challenge))),

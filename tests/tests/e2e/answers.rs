@@ -253,8 +253,10 @@ fn other_boots(desk: &Desk, attachment: &Value) {
     let mut both = references.clone();
     let root = machine.references()["roots"][0].clone();
     both["roots"].as_array_mut().expect("a list").push(root);
-    let config = machine.references()["config_hashes"][0].clone();
-    both["config_hashes"].as_array_mut().expect("a list").push(config);
+    for list in ["config_hashes", "bundle_hashes", "catalog_hashes"] {
+        let hash = machine.references()[list][0].clone();
+        both[list].as_array_mut().expect("a list").push(hash);
+    }
     desk.write("approved.json", &both);
     let mut certificates = collateral.clone();
     let certificate = machine.collateral(&other)["certificates"][0].clone();
