@@ -8,6 +8,8 @@ mod crl;
 mod path;
 mod signature;
 
+use std::sync::Arc;
+
 use claim::Digest;
 use claim::time::Timestamp;
 use der::asn1::{BitStringRef, ObjectIdentifier};
@@ -108,12 +110,12 @@ impl Signed {
     }
 }
 
-/// An X.509 certificate.
+/// An X.509 certificate. Its parts are shared: pools and paths hold the same ones many times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
-    der: Vec<u8>,
-    signed: Signed,
-    parsed: x509_cert::Certificate,
+    der: Arc<[u8]>,
+    signed: Arc<Signed>,
+    parsed: Arc<x509_cert::Certificate>,
 }
 
 impl Certificate {
@@ -125,7 +127,7 @@ impl Certificate {
         let what = "a certificate";
         let signed = Signed::from_der(der, what)?;
         let parsed = x509_cert::Certificate::from_der(der).map_err(|error| X509Error::malformed(what, error))?;
-        Ok(Self { der: der.to_vec(), signed, parsed })
+        Ok(Self { der: der.into(), signed: Arc::new(signed), parsed: Arc::new(parsed) })
     }
 
     /// Reads one certificate with whatever follows it, as TPMs keep them: padded with zeros.

@@ -1,4 +1,4 @@
-//! Ours beside other people's verifiers, in one run on one machine. Fails if ours is slower.
+//! Ours beside other people's verifiers, in one run on one machine. Fails if ours is slower, a tenth being noise.
 //!
 //! `cargo run --release --bin speed [ITERATIONS]`, default 200. Each row is the median; both sides take turns, so that whatever
 //! else the machine does falls on both.
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         let (ours, other) = medians(&row, iterations);
         let (name, theirs) = (row.name, row.theirs);
         println!("{name:44} {:>7} us {:>7} us {theirs}", ours.as_micros(), other.as_micros());
-        slower |= ours > other;
+        slower |= ours > other + other / 10;
     }
     if slower {
         println!("ours is slower");
