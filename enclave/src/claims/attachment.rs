@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use claim::Digest;
 use claim::attachment::{Attachment, VERSION};
-use claim::evidence::{Evidence, Settings};
+use claim::evidence::{Evidence, SETTINGS_PCR, Settings};
 use claim::json;
 
 use crate::error::Code;
@@ -12,9 +12,6 @@ use crate::freshness::SessionEvidence;
 use crate::gateway::Gateway;
 use crate::recall;
 use crate::session::Find;
-
-/// The PCR that is extended with settings.
-const SETTINGS_PCR: usize = 15;
 
 /// Where a session's evidence and first entry are.
 struct Place {
@@ -88,16 +85,12 @@ async fn place(found: &Find) -> Result<Place, Code> {
 /// Those that PCR 15 held when the session's evidence was made: a policy may have been loaded since. If it holds something
 /// else, all of them.
 fn settings(all: &[Settings], evidence: Option<&Evidence>) -> Vec<Settings> {
-    let pcrs = match evidence {
-        Some(Evidence::Azure(evidence)) => &evidence.quote.pcrs,
-        Some(Evidence::Tpm(evidence)) => &evidence.quote.pcrs,
-        Some(Evidence::Software(_) | Evidence::SevSnp(_) | Evidence::Tdx(_)) | None => return all.to_vec(),
-    };
+    let Some(pcrs) = evidence.and_then(Evidence::pcrs) else { return all.to_vec() };
     let held = pcrs.0.get(SETTINGS_PCR).copied().unwrap_or_default();
-    let mut value = Digest::from_bytes([0; 32]);
+    let mut value = [0; 32];
     let extended = |settings: &Settings| {
-        value = Digest::of([*value.bytes(), *settings.digest().bytes()].concat());
-        *value.bytes() == held
+        value = settings.extend(value);
+        value == held
     };
     all.iter().position(extended).and_then(|last| all.get(..=last)).unwrap_or(all).to_vec()
 }

@@ -2,18 +2,16 @@
 
 use base64ct::{Base64, Encoding};
 use claim::attachment::Collateral;
-use claim::b64u;
 use claim::evidence::{AzureEvidence, Evidence, SnpEvidence, TpmEvidence};
 use claim::gateway::AttestationEvidence;
 use claim::json::{self, Json};
 use claim::profile::Platform;
+use claim::{b64u, der};
 
+use crate::evidence::hcl;
 use crate::limits;
 
-/// Where Azure's HCL report has the hardware's report, the length of its runtime claims, and those.
-const HARDWARE_REPORT: usize = 0x20;
-const CLAIMS_LENGTH: usize = 0x4d0;
-const CLAIMS: usize = 0x4d4;
+/// Bytes of a report by SEV-SNP.
 const SNP_REPORT: usize = 1184;
 /// Characters of a line of PEM.
 const PEM_LINE: usize = 64;
@@ -59,13 +57,12 @@ fn snp(evidence: &SnpEvidence, collateral: Option<&Collateral>) -> AttestationEv
 
 /// An envelope of JSON, in which binary is base64 with padding.
 fn azure(evidence: &AzureEvidence, collateral: Option<&Collateral>) -> Option<AttestationEvidence> {
-    let hcl = &evidence.hcl_report.0;
-    let length = u32::from_le_bytes(*hcl.get(CLAIMS_LENGTH..)?.first_chunk()?);
-    let claims = hcl.get(CLAIMS..)?.get(..usize::try_from(length).ok()?)?;
+    let report = &evidence.hcl_report.0;
+    let claims = hcl::claims(report)?;
     let binary = |bytes: &[u8]| Json::String(Base64::encode_string(bytes));
     let envelope = Json::from([
         ("v", Json::Int(1)),
-        ("snp_report", binary(hcl.get(HARDWARE_REPORT..)?.get(..SNP_REPORT)?)),
+        ("snp_report", binary(hcl::hardware(report)?.get(..SNP_REPORT)?)),
         ("runtime_data", binary(claims)),
         ("quote_msg", binary(&evidence.quote.message.0)),
         ("quote_sig", binary(&evidence.quote.signature.0)),
@@ -99,9 +96,9 @@ fn attestation_key(claims: &[u8]) -> Option<String> {
     let named = |key: &&Json| key.get("kid").and_then(Json::as_str) == Some("HCLAkPub");
     let key = claims.get("keys")?.as_array()?.iter().find(named)?;
     let number = |name: &str| b64u::decode(key.get(name)?.as_str()?).map(|bytes| integer(&bytes));
-    let key = der(SEQUENCE, &[number("n")?, number("e")?].concat());
-    let key = der(BIT_STRING, &[&[0], key.as_slice()].concat());
-    Some(armoured("PUBLIC KEY", &der(SEQUENCE, &[RSA_ENCRYPTION, &key].concat())))
+    let key = der::encode(SEQUENCE, &[number("n")?, number("e")?].concat());
+    let key = der::encode(BIT_STRING, &[&[0], key.as_slice()].concat());
+    Some(armoured("PUBLIC KEY", &der::encode(SEQUENCE, &[RSA_ENCRYPTION, &key].concat())))
 }
 
 /// DER of a number that is not negative.
@@ -110,20 +107,7 @@ fn integer(bytes: &[u8]) -> Vec<u8> {
     if digits.first().is_none_or(|first| *first >= 0x80) {
         digits.insert(0, 0);
     }
-    der(INTEGER, &digits)
-}
-
-/// Tag, length in the fewest bytes, value (X.690, section 10.1).
-fn der(tag: u8, value: &[u8]) -> Vec<u8> {
-    let length = value.len().to_be_bytes();
-    let digits = length.iter().copied().skip_while(|byte| *byte == 0).collect::<Vec<_>>();
-    let mut out = vec![tag];
-    if value.len() >= 0x80 {
-        out.push(0x80 | u8::try_from(digits.len()).unwrap_or_default());
-    }
-    out.extend(digits);
-    out.extend_from_slice(value);
-    out
+    der::encode(INTEGER, &digits)
 }
 
 /// PEM (RFC 7468).
@@ -148,12 +132,13 @@ mod tests {
     use claim::evidence::{Pcrs, TpmQuote};
 
     use super::*;
+    use crate::evidence::hcl::{CLAIMS, CLAIMS_SIZE, HARDWARE};
 
     /// An HCL report as far as it is read here.
     fn hcl(report: &[u8], claims: &[u8]) -> Octets {
-        let mut bytes = vec![0; HARDWARE_REPORT];
+        let mut bytes = vec![0; HARDWARE];
         bytes.extend_from_slice(report);
-        bytes.resize(CLAIMS_LENGTH, 0);
+        bytes.resize(CLAIMS_SIZE, 0);
         bytes.extend_from_slice(&u32::try_from(claims.len()).unwrap().to_le_bytes());
         bytes.extend_from_slice(claims);
         bytes.resize(bytes.len().max(2600), 0);
@@ -220,7 +205,7 @@ mod tests {
         }
         for length in [0, 10, 2000, u32::MAX] {
             let mut lying = whole.clone();
-            lying[CLAIMS_LENGTH..CLAIMS].copy_from_slice(&length.to_le_bytes());
+            lying[CLAIMS_SIZE..CLAIMS].copy_from_slice(&length.to_le_bytes());
             assert!(!laid(lying), "{length}");
         }
     }

@@ -13,7 +13,7 @@ use claim::profile::{Platform, TaggedDigest};
 use wire::Provider;
 
 use super::tpm2::{NvIndex, Tpm};
-use super::{AttestFailure, Attester, Identity};
+use super::{AttestFailure, Attester, Identity, hcl};
 use crate::limits;
 
 /// The attestation key, RSA-2048 with RSASSA and SHA-256.
@@ -25,11 +25,7 @@ const USER_DATA: u32 = 0x0140_0002;
 /// The attestation key's certificate.
 const CERTIFICATE: u32 = 0x01c1_01d0;
 
-/// Of the HCL report: header, hardware report in a fixed room, sizes and kinds, runtime claims.
-const HARDWARE: usize = 0x20;
-const KIND: usize = 0x4c8;
-const CLAIMS_SIZE: usize = 0x4d0;
-const CLAIMS: usize = 0x4d4;
+/// Kinds of hardware.
 const SNP: u32 = 2;
 const TDX: u32 = 4;
 /// Of an SNP report: MEASUREMENT. Of a TDREPORT: MRTD.
@@ -130,8 +126,8 @@ fn certificate(tpm: &mut Tpm) -> Result<Option<Vec<u8>>, AttestFailure> {
 
 /// Which hardware made the report, and what it measured.
 fn identity(report: &[u8]) -> Option<Identity> {
-    let hardware = report.get(HARDWARE..)?;
-    let (provider, platform, measured) = match number(report, KIND)? {
+    let hardware = hcl::hardware(report)?;
+    let (provider, platform, measured) = match hcl::kind(report)? {
         SNP => (Provider::AzureSnp, Platform::AzureCvmSevSnp, MEASUREMENT),
         TDX => (Provider::AzureTdx, Platform::IntelTdx, MRTD),
         _ => return None,
@@ -143,14 +139,9 @@ fn identity(report: &[u8]) -> Option<Identity> {
 
 /// Whether the runtime claims have these bytes in hexadecimal digits, of either case. Where they stand is for verifiers.
 fn holds(report: &[u8], user_data: &[u8; 64]) -> bool {
-    let size = number(report, CLAIMS_SIZE).and_then(|size| usize::try_from(size).ok());
-    let claims = size.and_then(|size| report.get(CLAIMS..)?.get(..size)).unwrap_or_default();
+    let claims = hcl::claims(report).unwrap_or_default();
     let digits = claim::hex::encode(user_data);
     claims.windows(digits.len()).any(|window| window.eq_ignore_ascii_case(digits.as_bytes()))
-}
-
-fn number(report: &[u8], at: usize) -> Option<u32> {
-    report.get(at..)?.first_chunk().copied().map(u32::from_le_bytes)
 }
 
 /// The DER at the begin of an index that is longer: a SEQUENCE with a length of two bytes.
@@ -167,13 +158,14 @@ fn der(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::{der, holds, identity};
+    use crate::evidence::hcl::{CLAIMS, CLAIMS_SIZE};
 
     #[test]
     fn a_report_holds_what_its_claims_have() {
         let user_data = [0xab; 64];
         let report = |claims: &str, size: usize| {
-            let mut report = vec![0; super::CLAIMS];
-            report[super::CLAIMS_SIZE..][..4].copy_from_slice(&u32::try_from(size).unwrap().to_le_bytes());
+            let mut report = vec![0; CLAIMS];
+            report[CLAIMS_SIZE..][..4].copy_from_slice(&u32::try_from(size).unwrap().to_le_bytes());
             report.extend(claims.bytes());
             report
         };
@@ -183,7 +175,7 @@ mod tests {
         assert!(!holds(&report(&lower, 100), &user_data), "only what belongs to the claims counts");
         assert!(!holds(&report(&lower, usize::try_from(u32::MAX).unwrap()), &user_data));
         assert!(!holds(&report(&lower, lower.len()), &[0xac; 64]));
-        for length in 0..super::CLAIMS {
+        for length in 0..CLAIMS {
             assert!(!holds(&vec![0xff; length], &user_data));
             assert_eq!(identity(&vec![0xff; length]), None);
         }

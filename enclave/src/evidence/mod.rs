@@ -10,6 +10,7 @@
 #[cfg(feature = "tpm")]
 mod azure;
 mod failure;
+pub(crate) mod hcl;
 mod probe;
 #[cfg(feature = "tpm")]
 mod tpm;
@@ -26,7 +27,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use claim::Digest;
-use claim::evidence::{Evidence, Settings, SoftwareEvidence};
+use claim::evidence::{Evidence, SETTINGS_PCR, Settings, SoftwareEvidence};
 use claim::key::Key;
 use claim::profile::{Platform, TaggedDigest};
 use wire::{BootRefusal, Document, Provider, RefusalCode};
@@ -39,8 +40,6 @@ use crate::limits;
 pub use self::failure::{AttestFailure, Command};
 pub(crate) use self::probe::failed;
 
-/// The PCR for what the gateway decides by.
-const SETTINGS_PCR: usize = 15;
 /// Where the kernel shows the firmware's event log.
 const EVENT_LOG: &str = "/sys/kernel/security/tpm0/binary_bios_measurements";
 
@@ -284,13 +283,8 @@ impl Attestor {
 
 /// What an operator should know of a boot's evidence: settings that PCR 15 held before cannot be replayed.
 pub fn warning(evidence: &Evidence, settings: &Settings) -> Option<&'static str> {
-    let pcrs = match evidence {
-        Evidence::Azure(azure) => &azure.quote.pcrs,
-        Evidence::Tpm(tpm) => &tpm.quote.pcrs,
-        Evidence::Software(_) | Evidence::SevSnp(_) | Evidence::Tdx(_) => return None,
-    };
-    let alone = Digest::of([[0; 32], *settings.digest().bytes()].concat());
-    (pcrs.0.get(SETTINGS_PCR) != Some(alone.bytes())).then_some(
+    let pcrs = evidence.pcrs()?;
+    (pcrs.0.get(SETTINGS_PCR) != Some(&settings.extend([0; 32]))).then_some(
         "hardware: PCR 15 was extended before this boot, so no verifier can say what is in it: start the machine anew, and \
          let nothing but the enclave extend it",
     )

@@ -127,6 +127,15 @@ impl From<RootName> for RootKind {
 #[error("no reference values (docs/reference-values.schema.json): {0}")]
 pub struct ReferencesError(String);
 
+/// The vendors' roots, and those of the reference values if there are any.
+///
+/// # Errors
+/// A root that is no certificate: [`References::parse`] excludes it.
+pub fn anchors(references: Option<&References>) -> Result<Anchors, ReferencesError> {
+    let added = references.map_or_else(|| Ok(Vec::new()), References::roots)?;
+    Anchors::with(added).map_err(|error| ReferencesError(error.to_string()))
+}
+
 impl References {
     /// Reads the file's bytes.
     ///
@@ -139,18 +148,14 @@ impl References {
         Ok(references)
     }
 
-    /// The vendors' roots and those of the file.
-    ///
-    /// # Errors
-    /// A root that is no certificate: [`References::parse`] excludes it.
-    pub fn anchors(&self) -> Result<Anchors, ReferencesError> {
+    fn roots(&self) -> Result<Vec<Anchor>, ReferencesError> {
         let mut added = Vec::new();
         for (index, root) in self.roots.iter().enumerate() {
             let certificate = Certificate::from_der(&root.certificate.0)
                 .map_err(|error| ReferencesError(format!("roots[{index}].certificate: {error}")))?;
             added.push(Anchor { certificate, kind: root.kind.into(), test_only: root.test_only });
         }
-        Anchors::with(added).map_err(|error| ReferencesError(error.to_string()))
+        Ok(added)
     }
 
     fn check(&self) -> Result<(), String> {
@@ -170,7 +175,7 @@ impl References {
             image.check().map_err(|why| format!("images[{index}]: {why}"))?;
         }
         self.platforms.check()?;
-        self.anchors().map(drop).map_err(|error| error.0)
+        self.roots().map(drop).map_err(|error| error.0)
     }
 }
 

@@ -11,12 +11,13 @@ use thiserror::Error;
 
 use crate::b64u;
 use crate::binding::{BootBinding, nonce_text};
+use crate::der;
 use crate::digest::Digest;
 use crate::json::{Json, JsonError, to_json};
 use crate::key::{Key, PublicKey, SignatureError, read_signature};
 
 pub use self::hardware::{
-    AzureEvidence, PCRS, Pcrs, Settings, SignedAttest, SnpEvidence, TdxEvidence, TpmEvidence, TpmQuote,
+    AzureEvidence, PCRS, Pcrs, SETTINGS_PCR, Settings, SignedAttest, SnpEvidence, TdxEvidence, TpmEvidence, TpmQuote,
 };
 
 /// id-pe-cmw, the X.509 extension of RFC 9999: 1.3.6.1.5.5.7.1.35.
@@ -46,6 +47,17 @@ pub enum Evidence {
     SevSnp(SnpEvidence),
     /// Intel TDX.
     Tdx(TdxEvidence),
+}
+
+impl Evidence {
+    /// The PCRs that it quotes, where there are any.
+    pub const fn pcrs(&self) -> Option<&Pcrs> {
+        match self {
+            Self::Azure(evidence) => Some(&evidence.quote.pcrs),
+            Self::Tpm(evidence) => Some(&evidence.quote.pcrs),
+            Self::Software(_) | Self::SevSnp(_) | Self::Tdx(_) => None,
+        }
+    }
 }
 
 /// What a process says of itself: that its key is in use and which file it claims to run. Nothing but the process vouches
@@ -108,22 +120,9 @@ impl BootEvidence {
     pub fn extension(&self) -> Result<Vec<u8>, ExtensionError> {
         let indicator = Json::from(CMW_EVIDENCE);
         let record = Json::Array(vec![MEDIA_TYPE.into(), b64u::encode(&self.bytes()?).into(), indicator]);
-        let value = der_utf8(&record.sorted_ascii());
+        let value = der::encode(UTF8_STRING, record.sorted_ascii().as_bytes());
         if value.len() > MAX_EXTENSION { Err(ExtensionError::TooLong(value.len())) } else { Ok(value) }
     }
-}
-
-/// Tag, length in the fewest bytes, text (X.690, section 10.1).
-fn der_utf8(text: &str) -> Vec<u8> {
-    let length = text.len().to_be_bytes();
-    let digits = length.iter().copied().skip_while(|byte| *byte == 0).collect::<Vec<_>>();
-    let mut value = vec![UTF8_STRING];
-    if text.len() >= 0x80 {
-        value.push(0x80 | u8::try_from(digits.len()).unwrap_or_default());
-    }
-    value.extend(digits);
-    value.extend_from_slice(text.as_bytes());
-    value
 }
 
 impl Key {

@@ -10,6 +10,7 @@ pub mod attachment;
 pub mod b64u;
 pub mod binding;
 pub mod bootlog;
+pub mod der;
 pub mod digest;
 pub mod entry;
 pub mod evidence;

@@ -9,9 +9,9 @@ use super::answers::{Answers, Style};
 use super::{CliError, Exit, input};
 use crate::evidence::appraise::Part;
 use crate::evidence::snp::{self, AttestationReport};
-use crate::evidence::x509::{Anchors, Certificate, Chains, Crl};
+use crate::evidence::x509::{Certificate, Chains, Crl};
 use crate::evidence::{Check, Material, Question, Report};
-use crate::references::{Image, References, SnpPolicy};
+use crate::references::{Image, References, SnpPolicy, anchors};
 
 const HELP: &str = "\
 REPORT is the binary structure of 1184 bytes (outblob of the kernel's configfs report interface; in an Azure VM the bytes \
@@ -85,11 +85,7 @@ fn judge(
     references: Option<&References>,
     report: &mut Report,
 ) -> Result<Option<AttestationReport>, CliError> {
-    let unusable = |error: &dyn ToString| CliError::Input(error.to_string());
-    let anchors = match references {
-        Some(references) => references.anchors().map_err(|error| unusable(&error))?,
-        None => Anchors::with(Vec::new()).map_err(|error| unusable(&error))?,
-    };
+    let anchors = anchors(references).map_err(|error| CliError::Input(error.to_string()))?;
     let certificates = args.certificates.iter().map(|path| certificates(path)).collect::<Result<Vec<_>, _>>()?.concat();
     let crls = args.crl.iter().map(|path| crl(path)).collect::<Result<Vec<_>, _>>()?;
     let chains = Chains::default();

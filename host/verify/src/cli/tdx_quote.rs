@@ -10,9 +10,9 @@ use super::answers::{Answers, Style};
 use super::{CliError, Exit, input};
 use crate::evidence::appraise::Part;
 use crate::evidence::tdx::{self, Quote};
-use crate::evidence::x509::{Anchors, Chains};
+use crate::evidence::x509::Chains;
 use crate::evidence::{Check, Material, Question, Report};
-use crate::references::{Image, Platforms, References};
+use crate::references::{Image, Platforms, References, anchors};
 
 const HELP: &str = "\
 QUOTE is Intel's binary structure, version 4 or 5 (outblob of the kernel's configfs report interface; on Azure what \
@@ -80,11 +80,7 @@ fn judge(
     references: Option<&References>,
     report: &mut Report,
 ) -> Result<Option<Quote>, CliError> {
-    let unusable = |error: &dyn ToString| CliError::Input(error.to_string());
-    let anchors = match references {
-        Some(references) => references.anchors().map_err(|error| unusable(&error))?,
-        None => Anchors::with(Vec::new()).map_err(|error| unusable(&error))?,
-    };
+    let anchors = anchors(references).map_err(|error| CliError::Input(error.to_string()))?;
     let (chains, at) = (Chains::default(), input::now(args.style.at));
     let material = Material { certificates: &[], crls: &[], anchors: &anchors, chains: &chains, at };
     let policies = references.map_or_else(Platforms::default, |references| references.platforms.clone());

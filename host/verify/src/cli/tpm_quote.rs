@@ -9,9 +9,9 @@ use super::{CliError, Exit, input};
 use crate::evidence::appraise::Part;
 use crate::evidence::tpm::pcrs::{self as policy, PcrPolicy};
 use crate::evidence::tpm::{self, Signed, TpmPublic, Vouching};
-use crate::evidence::x509::{Anchors, Certificate, Chains, PublicKey};
+use crate::evidence::x509::{Certificate, Chains, PublicKey};
 use crate::evidence::{Check, Material, Question, Report};
-use crate::references::References;
+use crate::references::{References, anchors};
 
 const HELP: &str = "\
 The quote must be over PCR 0 to 23 of the SHA-256 bank, in one selection. What signed it is said by
@@ -90,11 +90,7 @@ fn key(args: &Args, references: Option<&References>) -> Result<Part, CliError> {
         report.open(Check::TpmAkDates, missing);
         return Ok(Part { name: "key", report });
     };
-    let anchors = references.map_or_else(
-        || Anchors::with(Vec::new()).map_err(|error| error.to_string()),
-        |references| references.anchors().map_err(|error| error.to_string()),
-    );
-    let anchors = anchors.map_err(CliError::Input)?;
+    let anchors = anchors(references).map_err(|error| CliError::Input(error.to_string()))?;
     let mut certificates = Vec::new();
     for path in &args.certificates {
         let read = Certificate::from_file(&input::read(path)?);

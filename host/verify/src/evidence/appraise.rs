@@ -18,9 +18,9 @@ use claim::evidence::{Evidence, Settings};
 use claim::key::PublicKey;
 use claim::time::Timestamp;
 
-use super::x509::{Anchors, Chains};
+use super::x509::Chains;
 use super::{Answer, Check, Mismatch, Question, Report};
-use crate::references::References;
+use crate::references::{self, References};
 use piece::Judge;
 
 pub(crate) use piece::{NO_REFERENCES, Seen, readable};
@@ -69,16 +69,6 @@ pub struct Standard<'a> {
     pub chains: &'a Chains,
     /// Whether software evidence and dev mode are left open instead of refused, for claims that say that they are no more.
     pub software: bool,
-}
-
-impl Standard<'_> {
-    /// The vendors' roots, and those of the reference values.
-    pub(crate) fn anchors(&self) -> Result<Anchors, String> {
-        match self.references {
-            Some(references) => references.anchors().map_err(|error| error.to_string()),
-            None => Anchors::with(Vec::new()).map_err(|error| error.to_string()),
-        }
-    }
 }
 
 /// Lines about one thing.
@@ -167,7 +157,7 @@ fn judge(attachment: &Attachment, challenge: Option<&Challenge>, standard: &Stan
 pub fn appraise_subject(subject: &Subject<'_>, standard: &Standard<'_>) -> Appraisal {
     let mut appraisal = Appraisal::default();
     let mut together = Report::default();
-    let anchors = match standard.anchors() {
+    let anchors = match references::anchors(standard.references) {
         Ok(anchors) => anchors,
         Err(error) => {
             together.open(Check::EvidencePlatform, format!("roots cannot be read: {error}"));

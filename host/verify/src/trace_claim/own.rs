@@ -12,7 +12,7 @@ use crate::evidence::hcl;
 use crate::evidence::tpm::{self, Attest, Vouching};
 use crate::evidence::x509::{Anchors, Certificate, Crl, PublicKey};
 use crate::evidence::{Check, Material, Mismatch, Report, snp};
-use crate::references::Platforms;
+use crate::references::{self, Platforms};
 use crate::shape;
 
 /// What to do about what a claim alone cannot show.
@@ -65,7 +65,8 @@ impl<'a> Own<'a> {
         report: &mut Report,
     ) -> Option<Self> {
         let platforms = standard.references.map(|references| references.platforms.clone()).unwrap_or_default();
-        let anchors = standard.anchors().map_err(|error| report.open(Check::EvidencePlatform, error)).ok()?;
+        let anchors = references::anchors(standard.references);
+        let anchors = anchors.map_err(|error| report.open(Check::EvidencePlatform, error.to_string())).ok()?;
         let chain = claim.evidence("cert_chain");
         let mut certificates = chain.map_or_else(Vec::new, |pem| in_pem(&pem, report));
         let (given, crls) = collateral.map_or_else(Default::default, |collateral| readable(collateral, report));

@@ -11,6 +11,8 @@ const SETTINGS_LABEL: &[u8] = b"cmcp-settings-v1|";
 
 /// PCRs of a TPM's SHA-256 bank: 0 to 23.
 pub const PCRS: usize = 24;
+/// The PCR that holds the settings of a boot.
+pub const SETTINGS_PCR: usize = 15;
 
 /// A confidential VM of Azure: the vTPM of its paravisor, and the hardware's report of the paravisor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,5 +128,10 @@ impl Settings {
             value.write_sorted_ascii(&mut message);
         }
         Digest::of(message)
+    }
+
+    /// What a PCR of this value holds once it is extended with the digest: SHA256(value + digest).
+    pub fn extend(&self, value: [u8; 32]) -> [u8; 32] {
+        *Digest::of([value, *self.digest().bytes()].concat()).bytes()
     }
 }

@@ -26,8 +26,8 @@ pub(super) fn settings(subject: &Subject<'_>, seen: &[Seen], report: &mut Report
 
 /// That each value of PCR 15 is what the settings up to some entry make of it.
 fn replayed(settings: &[Settings], measured: &[[u8; 32]]) -> Result<String, Mismatch> {
-    let states = settings.iter().scan([0; 32], |pcr, settings| {
-        *pcr = extended(pcr, &settings.digest());
+    let states = settings.iter().scan([0; 32], |pcr: &mut [u8; 32], settings| {
+        *pcr = settings.extend(*pcr);
         Some(*pcr)
     });
     let states: Vec<_> = states.collect();
@@ -38,11 +38,6 @@ fn replayed(settings: &[Settings], measured: &[[u8; 32]]) -> Result<String, Mism
             Err(Mismatch::new(format!("PCR 15 {}", expected.join(" or ")), hex::encode(value)))
         }
     }
-}
-
-/// TPM2_PCR_Extend in the SHA-256 bank.
-fn extended(pcr: &[u8; 32], digest: &Digest) -> [u8; 32] {
-    *Digest::of([pcr.as_slice(), digest.bytes()].concat()).bytes()
 }
 
 /// That everything that the boot runs is approved. Of images each piece of evidence speaks for itself.

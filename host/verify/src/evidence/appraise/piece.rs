@@ -3,7 +3,7 @@
 use claim::attachment::Collateral;
 use claim::b64u;
 use claim::binding::{binding, boot_x};
-use claim::evidence::{AzureEvidence, Evidence, SnpEvidence, SoftwareEvidence, TdxEvidence, TpmEvidence};
+use claim::evidence::{AzureEvidence, Evidence, SETTINGS_PCR, SnpEvidence, SoftwareEvidence, TdxEvidence, TpmEvidence};
 use claim::profile::{Platform, TaggedDigest};
 use claim::{Digest, hex};
 
@@ -199,7 +199,7 @@ fn of_tpm(
     measurement: TaggedDigest,
 ) -> Seen {
     let instance = format!("TPM, {}", attest.boot());
-    let settings_pcr = pcrs.get(pcrs::SETTINGS).copied();
+    let settings_pcr = pcrs.get(SETTINGS_PCR).copied();
     Seen { of, instance, settings_pcr, platform, measurement }
 }
 

@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 
 use claim::Digest;
-use claim::evidence::PCRS;
+use claim::evidence::{PCRS, SETTINGS_PCR};
 use claim::hex;
 
 use crate::evidence::event_log::{BootPathError, EventLog, boot_applications};
@@ -24,10 +24,8 @@ const BOOT: usize = 4;
 const IMAGE: [usize; 3] = [BOOT, 9, 11];
 /// PCRs that the boot extends only with what would change the image.
 const UNUSED: [usize; 3] = [12, 13, 14];
-/// Of the gateway's own settings.
-pub(crate) const SETTINGS: usize = 15;
 /// PCRs that the log cannot know the end of: IMA's, the gateway's own, those that can be reset.
-pub(crate) const AFTER_BOOT: [usize; 4] = [10, SETTINGS, 16, 23];
+pub(crate) const AFTER_BOOT: [usize; 4] = [10, SETTINGS_PCR, 16, 23];
 const NEVER_EXTENDED: [u8; 32] = [0; 32];
 
 /// Values of PCR 0 to 23 of the SHA-256 bank.
