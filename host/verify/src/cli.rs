@@ -16,6 +16,7 @@ mod operator;
 mod pcrs;
 #[cfg(feature = "connect")]
 mod provision;
+mod reference;
 mod snp_report;
 mod store_export;
 mod store_verify;
@@ -72,7 +73,7 @@ impl From<Status> for Exit {
 const AFTER_HELP: &str = "\
 Exit code: 0 verified, 3 partially verified (nothing is wrong, but something could not be judged, as in dev mode), 1 \
 unverified (something is wrong), 2 an input could not be read or a gateway not reached, 64 wrong usage. connect as a \
-bridge: 0 when its client is done; operator, auditor, provision: 0 when it is done.
+bridge: 0 when its client is done; operator, auditor, provision, reference: 0 when it is done.
 
 Examples:
   cmcp-verify claim.json --policy-hash sha256:... --catalog-hash sha256:...
@@ -129,6 +130,8 @@ enum Command {
     /// Verify a gateway, then bring it a tool's secret or its certificate, past whoever runs it
     #[cfg(feature = "connect")]
     Provision(provision::Args),
+    /// Make reference values of measured images and of the documents that you approve
+    Reference(reference::Args),
     /// Judge one attestation report of AMD SEV-SNP
     SnpReport(snp_report::Args),
     /// Check or read a gateway's record store
@@ -165,6 +168,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &
         (Some(Command::Operator(command)), _) => operator::run(&command, out),
         #[cfg(feature = "connect")]
         (Some(Command::Provision(args)), _) => provision::run(&args, out),
+        (Some(Command::Reference(args)), _) => reference::run(&args, out),
         (Some(Command::SnpReport(args)), _) => snp_report::run(&args, out),
         (Some(Command::Store(StoreCommand::Verify(args))), _) => store_verify::run(&args, out, err),
         (Some(Command::Store(StoreCommand::Export(args))), _) => store_export::run(&args, out, err),

@@ -7,6 +7,7 @@ use std::fmt;
 
 use claim::Digest;
 use claim::b64u::Octets;
+use claim::bootlog::Isolation;
 use claim::json::read;
 use claim::profile::TaggedDigest;
 use serde::Deserialize;
@@ -33,12 +34,19 @@ pub struct References {
     pub bundle_hashes: Vec<Digest>,
     /// Catalogs: `tool_catalog_hash` of `host check`.
     pub catalog_hashes: Vec<Digest>,
+    /// What may keep the enclave apart from the host.
+    #[serde(default = "vm")]
+    pub isolation: Vec<Isolation>,
     /// What is asked of the hardware beyond what is always asked.
     #[serde(default)]
     pub platforms: Platforms,
     /// Roots besides the vendors' own, which are built in.
     #[serde(default)]
     roots: Vec<Root>,
+}
+
+fn vm() -> Vec<Isolation> {
+    vec![Isolation::Vm]
 }
 
 /// An image, by what evidence says of it.
@@ -167,6 +175,7 @@ impl References {
             ("config_hashes", self.config_hashes.is_empty()),
             ("bundle_hashes", self.bundle_hashes.is_empty()),
             ("catalog_hashes", self.catalog_hashes.is_empty()),
+            ("isolation", self.isolation.is_empty()),
         ];
         if let Some((name, _)) = empty.iter().find(|(_, empty)| *empty) {
             return Err(format!("{name}: empty, so nothing could be approved"));

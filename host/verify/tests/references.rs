@@ -60,6 +60,7 @@ fn full() -> Json {
     Scene::new()
         .references()
         .with("images", Json::Array(images))
+        .with("isolation", json(r#"["vm","process"]"#))
         .with("platforms", Json::from([("sev_snp", snp), ("tdx", tdx), ("azure", azure)]))
 }
 
@@ -84,6 +85,8 @@ fn the_schema_refuses_what_is_not_read() {
             agree(&good.clone().with(member, Json::Array(Vec::new())), false);
         }
     }
+    agree(&good.clone().with("isolation", Json::Array(Vec::new())), false);
+    agree(&good.clone().with("isolation", json(r#"["container"]"#)), false);
     for wrong in [
         good.clone().with("version", Json::Int(2)),
         good.clone().with("more", Json::Int(1)),
@@ -172,4 +175,63 @@ fn the_example_of_the_documentation_is_read() {
     let (_, rest) = text.split_once("```json\n").unwrap();
     let (example, _) = rest.split_once("```").unwrap();
     agree(&json(example), true);
+}
+
+#[test]
+fn they_are_made_of_measurements_and_documents() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.into_os_string()
+    };
+    let run = |words: &[std::ffi::OsString]| {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let words = [&["cmcp-verify".into(), "reference".into()], words].concat();
+        let exit = verify::cli::run(words, &mut out, &mut err);
+        (exit.code(), out, String::from_utf8(err).unwrap())
+    };
+    let digest = |text: &str| Digest::of(text).prefixed();
+    let image = |text: &str| {
+        let pcr = digest(text);
+        format!(r#"{{"type":"pcrs","pcrs":{{"4":"{pcr}","9":"{pcr}","11":"{pcr}"}},"boot_applications":["{pcr}"]}}"#)
+    };
+    let measured = |text: &str| format!(r#"{{"version":1,"flavour":"metal","images":[{}],"parts":{{}}}}"#, image(text));
+    let checked = |text: &str| {
+        let [config, bundle, catalog] = ["config", "bundle", "catalog"].map(|what| digest(&format!("{what} {text}")));
+        format!(
+            r#"{{"ok":true,"config_hash":"{config}","policy_bundle_hash":"{bundle}","tool_catalog_hash":"{catalog}"}}"#
+        )
+    };
+    let (old, new) = (write("old.json", &measured("old")), write("new.json", &measured("new")));
+    let documents = write("documents.json", &checked("a"));
+    let flag = |name: &str, path: &std::ffi::OsString| vec![name.into(), path.clone()];
+    let words = [flag("--measurements", &old), flag("--measurements", &new), flag("--documents", &documents)].concat();
+    let (code, made, err) = run(&words);
+    assert_eq!((code, err.as_str()), (0, ""));
+    let expected = format!(
+        r#"{{"version":1,"images":[{},{}],"config_hashes":["{}"],"bundle_hashes":["{}"],"catalog_hashes":["{}"]}}"#,
+        image("old"),
+        image("new"),
+        digest("config a"),
+        digest("bundle a"),
+        digest("catalog a"),
+    );
+    assert_eq!(parse(&made).unwrap(), json(&expected));
+    agree(&parse(&made).unwrap(), true);
+
+    let process = [words.clone(), vec!["--accept-process-isolation".into()]].concat();
+    let accepted = run(&process).1;
+    assert_eq!(parse(&accepted).unwrap(), json(&expected).with("isolation", json(r#"["vm","process"]"#)));
+
+    let refused = write("refused.json", r#"{"ok":false,"file":"cmcp-config.yaml"}"#);
+    for (measurements, documents, names) in [
+        (&old, &refused, ["refused.json", "`config_hash`"]),
+        (&documents, &documents, ["documents.json", "`images`"]),
+        (&write("text", "measurements"), &documents, ["text", ""]),
+        (&folder.path().join("nowhere").into_os_string(), &documents, ["nowhere", ""]),
+    ] {
+        let (code, out, err) = run(&[flag("--measurements", measurements), flag("--documents", documents)].concat());
+        assert!(code == 2 && out.is_empty() && names.iter().all(|name| err.contains(name)), "{code}: {err}");
+    }
 }

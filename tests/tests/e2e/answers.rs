@@ -81,6 +81,7 @@ impl Machine {
             "config_hashes": [checked["config_hash"]],
             "bundle_hashes": [checked["policy_bundle_hash"]],
             "catalog_hashes": [checked["tool_catalog_hash"]],
+            "isolation": ["process"],
             "roots": [{"type": "tpm", "certificate": b64u::encode(&self.root), "test_only": true}],
         })
     }
@@ -221,6 +222,10 @@ fn other_images_and_settings(desk: &Desk, references: &Value) {
         desk.write("approved.json", &changed);
         desk.refused(reason);
     }
+    let mut strict = references.clone();
+    strict.as_object_mut().expect("an object").remove("isolation");
+    desk.write("approved.json", &strict);
+    desk.refused("ISOLATION_NOT_APPROVED");
     let mut changed = references.clone();
     changed["roots"] = json!([]);
     desk.write("approved.json", &changed);

@@ -102,6 +102,9 @@ checks! {
         "Every policy bundle that was in force since the boot is in the reference values.";
     ApprovedCatalog = "approved.catalog", Ours, "CATALOG_NOT_APPROVED",
         "The catalog of tools is in the reference values.";
+    ApprovedIsolation = "approved.isolation", Ours, "ISOLATION_NOT_APPROVED",
+        "What keeps the enclave apart from the host is accepted: a virtual machine of its own, or, if the references say so, a process \
+         beside the host, where a fault of the kernel is enough to reach the enclave.";
     ClaimKey = "claim.key", Ours, "CLAIM_OF_ANOTHER_KEY",
         "The key that signed the claim is the boot's, for which the hardware vouches. Anybody can put another gateway's evidence beside a \
          claim of his own.";

@@ -52,10 +52,19 @@ impl<'de> Deserialize<'de> for BootId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Isolation {
-    /// A confidential virtual machine.
+    /// A virtual machine that holds nothing else.
     Vm,
-    /// A process, in dev mode.
+    /// A process, with the host on the same kernel.
     Process,
+}
+
+impl fmt::Display for Isolation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Vm => "vm",
+            Self::Process => "process",
+        })
+    }
 }
 
 /// Where the store stood when this boot began, as the host said; believed for nothing.

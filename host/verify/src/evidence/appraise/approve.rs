@@ -51,7 +51,7 @@ pub(super) fn all(subject: &Subject<'_>, standard: &Standard<'_>, report: &mut R
         }
     }
     let Some(references) = standard.references else {
-        for check in [Check::ApprovedConfig, Check::ApprovedBundle, Check::ApprovedCatalog] {
+        for check in [Check::ApprovedConfig, Check::ApprovedBundle, Check::ApprovedCatalog, Check::ApprovedIsolation] {
             report.open(check, NO_REFERENCES);
         }
         return;
@@ -65,9 +65,12 @@ pub(super) fn all(subject: &Subject<'_>, standard: &Standard<'_>, report: &mut R
     report.check(Check::ApprovedConfig, approved(&references.config_hashes, &configs));
     report.check(Check::ApprovedBundle, approved(&references.bundle_hashes, &bundles));
     report.check(Check::ApprovedCatalog, approved(&references.catalog_hashes, &catalogs));
+    if !boot.dev {
+        report.check(Check::ApprovedIsolation, approved(&references.isolation, &[boot.isolation]));
+    }
 }
 
-fn approved(approved: &[Digest], found: &[Digest]) -> Result<String, Mismatch> {
+fn approved<T: PartialEq + ToString>(approved: &[T], found: &[T]) -> Result<String, Mismatch> {
     match found.iter().find(|found| !approved.contains(found)) {
         None => Ok(found.last().map(ToString::to_string).unwrap_or_default()),
         Some(strange) => {
