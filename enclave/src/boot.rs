@@ -28,6 +28,7 @@ use crate::gateway::{Clock, Gateway};
 use crate::identity::Access;
 use crate::limits;
 use crate::operator::{self, Authority, InForce};
+use crate::options::Options;
 use crate::policy::Policy;
 use crate::polling::Polling;
 use crate::random;
@@ -147,10 +148,11 @@ fn not_here() -> BootRefusal {
 /// The first thing that is wrong.
 pub fn boot(
     bundle: &BootBundle,
-    tpm: &TpmPath,
+    options: &Options,
     callback: &Callback,
     events: &Rc<Events>,
 ) -> Result<(Rc<Gateway>, BootReport), BootRefusal> {
+    let tpm = &options.tpm;
     let loaded = load(bundle)?;
     let now = wall_time(bundle, &loaded);
     let clock = Clock::starting_at(now);
@@ -163,7 +165,9 @@ pub fn boot(
     let mut report = report(&loaded, &attestor, id, *key.public().bytes(), &tls_spki);
     let controls_hash = Digest::of(bundle.controls.as_ref().map_or(&[][..], |controls| &controls.0));
     let (sealer, sealing) = sealer(&loaded.config, id)?.unzip();
-    let record = BootRecord { sealing, ..boot_record(bundle, &loaded, &key, id, (controls_hash, tls_spki), now) };
+    let isolation = options.isolation;
+    let record =
+        BootRecord { isolation, sealing, ..boot_record(bundle, &loaded, &key, id, (controls_hash, tls_spki), now) };
     let binding = BootBinding {
         boot_id: record.boot_id,
         tls_spki: record.tls_spki.clone(),

@@ -27,8 +27,7 @@ use crate::transport::{BoxStream, Callback};
 const REPLIES: usize = 4;
 
 /// Serves the control stream until it ends or the enclave was told to stop.
-pub async fn serve(enclave: &Rc<Enclave>, stream: BoxStream, callback_port: u32) {
-    let callback = enclave.address.callback(callback_port);
+pub async fn serve(enclave: &Rc<Enclave>, stream: BoxStream, callback: Callback) {
     let events = Rc::new(Events::default());
     let (reader, writer) = tokio::io::split(stream);
     let (replies, receiver) = mpsc::channel(REPLIES);
@@ -62,7 +61,7 @@ async fn read(
                 continue;
             }
             ControlRequest::Boot(bundle) => boot_once(enclave, &bundle, callback, events),
-            ControlRequest::Check(bundle) => match boot::check(&bundle, &enclave.tpm) {
+            ControlRequest::Check(bundle) => match boot::check(&bundle, &enclave.options.tpm) {
                 Ok(report) => ControlEvent::Checked(report),
                 Err(refusal) => ControlEvent::Refused(refusal),
             },
@@ -129,7 +128,7 @@ fn boot_once(
             expected,
         ));
     }
-    match boot::boot(bundle, &enclave.tpm, callback, events) {
+    match boot::boot(bundle, &enclave.options, callback, events) {
         Ok((gateway, report)) => {
             spawn_local(claims::sweep(gateway.clone()));
             spawn_local(freshness::keep_fresh(gateway.clone()));

@@ -26,6 +26,7 @@ pub mod labels;
 pub mod limits;
 pub mod mcp;
 pub mod operator;
+pub mod options;
 pub mod policy;
 pub mod polling;
 pub mod recall;

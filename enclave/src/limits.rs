@@ -12,6 +12,13 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 pub const CONNECT_ATTEMPTS: u32 = 1000;
 /// Pause between them.
 pub const CONNECT_PAUSE: Duration = Duration::from_millis(2);
+/// Streams that wait to be accepted.
+pub const BACKLOG: i32 = 1024;
+/// One write to a vsock stream: devices that reassemble nothing take less than 32 KiB.
+pub const VSOCK_PIECE: usize = 16 << 10;
+/// How long what was sent over TCP may stay unacknowledged, or unread by a peer whose buffers are full, before it counts as gone:
+/// longer than [`SLOW_AGENT`].
+pub const SILENT_PEER: Duration = Duration::from_mins(1);
 /// How long a TLS handshake may take: a few round trips.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A chain of certificates in PEM.

@@ -17,22 +17,21 @@ use tokio::time::timeout;
 use wire::{HostOpen, OpenAnswer, OpenRefusal};
 
 use crate::control;
-use crate::evidence::TpmPath;
 use crate::gateway::Gateway;
 use crate::limits;
-use crate::transport::{Address, BoxStream, Listener};
+use crate::options::Options;
+use crate::transport::{BoxStream, Listener, Peer};
 
 pub use self::routes::ENDPOINTS;
 
 /// The enclave process: before its boot bundle, and after.
 pub struct Enclave {
-    /// Where it listens.
-    pub address: Address,
-    /// Where the TPM is, if there is one.
-    pub tpm: TpmPath,
+    /// The command line.
+    pub options: Options,
     /// Set once, by the boot bundle.
     pub gateway: OnceCell<Rc<Gateway>>,
-    control: Cell<bool>,
+    /// Where the one control stream came from.
+    host: Cell<Option<Peer>>,
     streams: Cell<usize>,
     connections: Cell<usize>,
     stop: Notify,
@@ -40,12 +39,11 @@ pub struct Enclave {
 
 impl Enclave {
     /// An enclave that waits for its control stream.
-    pub fn new(address: Address, tpm: TpmPath) -> Rc<Self> {
+    pub fn new(options: Options) -> Rc<Self> {
         Rc::new(Self {
-            address,
-            tpm,
+            options,
             gateway: OnceCell::new(),
-            control: Cell::new(false),
+            host: Cell::new(None),
             streams: Cell::new(0),
             connections: Cell::new(0),
             stop: Notify::new(),
@@ -58,8 +56,8 @@ impl Enclave {
             tokio::select! {
                 () = self.stop.notified() => return,
                 accepted = listener.accept() => match accepted {
-                    Ok(stream) if self.streams.get() < limits::MAX_STREAMS => {
-                        spawn_local(self.clone().stream(stream));
+                    Ok((stream, peer)) if self.streams.get() < limits::MAX_STREAMS => {
+                        spawn_local(self.clone().stream(stream, peer));
                     }
                     // Out of descriptors, or the host opens streams without end: let others finish first.
                     Ok(_) | Err(_) => tokio::task::yield_now().await,
@@ -68,13 +66,12 @@ impl Enclave {
         }
     }
 
-    async fn stream(self: Rc<Self>, mut stream: BoxStream) {
+    async fn stream(self: Rc<Self>, mut stream: BoxStream, peer: Peer) {
         let _count = Counted::one(&self.streams);
         let Ok(Ok(open)) = timeout(limits::OPEN_TIMEOUT, wire::read::<HostOpen>(&mut stream)).await else { return };
         let admitted = match open {
-            HostOpen::Control { .. } if self.control.replace(true) => Err(OpenRefusal::ControlTaken),
-            HostOpen::Control { .. } => Ok(()),
-            HostOpen::Inbound => self.admit_inbound(),
+            HostOpen::Control { .. } => self.admit_control(peer),
+            HostOpen::Inbound => self.admit_inbound(peer),
         };
         if let Err(refusal) = admitted {
             let _ = wire::write(&mut stream, &OpenAnswer::Refused(refusal)).await;
@@ -85,7 +82,8 @@ impl Enclave {
         }
         match open {
             HostOpen::Control { callback_port } => {
-                control::serve(&self, stream, callback_port).await;
+                let callback = self.options.listen.callback(peer, callback_port);
+                control::serve(&self, stream, callback).await;
                 // Without its control stream nothing can stop this boot in order; fail closed.
                 self.stop.notify_one();
             }
@@ -98,8 +96,22 @@ impl Enclave {
         }
     }
 
-    fn admit_inbound(&self) -> Result<(), OpenRefusal> {
+    fn admit_control(&self, peer: Peer) -> Result<(), OpenRefusal> {
+        if self.host.get().is_some() {
+            return Err(OpenRefusal::ControlTaken);
+        }
+        self.host.set(Some(peer));
+        Ok(())
+    }
+
+    /// Only the host that booted the enclave relays to it; others on its network have no business here.
+    fn booted_by(&self, peer: Peer) -> Result<&Rc<Gateway>, OpenRefusal> {
         let gateway = self.gateway.get().ok_or(OpenRefusal::NotBooted)?;
+        if self.host.get() == Some(peer) { Ok(gateway) } else { Err(OpenRefusal::NotAllowed) }
+    }
+
+    fn admit_inbound(&self, peer: Peer) -> Result<(), OpenRefusal> {
+        let gateway = self.booted_by(peer)?;
         if self.connections.get() >= gateway.config.limits.max_connections || gateway.stopping.get() {
             return Err(OpenRefusal::Busy);
         }

@@ -10,6 +10,7 @@ mod sealed;
 mod spawns;
 mod tls;
 mod totals;
+mod transports;
 mod upstream_tls;
 
 use serde_json::Value;
