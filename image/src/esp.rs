@@ -33,6 +33,7 @@ pub fn file_system(program: &[u8]) -> io::Result<Vec<u8>> {
         .volume_label(*b"ESP        ");
     fatfs::format_volume(Cursor::new(&mut bytes), options)?;
     write(&mut bytes, program)?;
+    correct_parent(&mut bytes).ok_or_else(|| io::Error::other("FAT32: no folder where the first one is expected"))?;
     Ok(bytes)
 }
 
@@ -46,5 +47,23 @@ fn write(bytes: &mut [u8], program: &[u8]) -> io::Result<()> {
     file.flush()?;
     drop(file);
     drop(root);
+    // Counts free clusters, which are then written with the rest.
+    file_system.stats()?;
     file_system.unmount()
+}
+
+/// The library gives `..` of a folder in the root the root's cluster, where 0 is right (Microsoft, "FAT32 File System Specification",
+/// 6.5 "Directory creation"); `fsck.fat` says so. The first folder, EFI, is the cluster behind the root's.
+fn correct_parent(bytes: &mut [u8]) -> Option<()> {
+    let number = |at: usize, length: usize| {
+        let field = bytes.get(at..at + length)?;
+        Some(field.iter().rev().fold(0_usize, |number, byte| number << 8 | usize::from(*byte)))
+    };
+    let (reserved, tables, sectors) = (number(14, 2)?, number(16, 1)?, number(36, 4)?);
+    let folder = (reserved + tables * sectors + 1) * 512;
+    let entry = bytes.get_mut(folder..)?.get_mut(32..64).filter(|entry| entry.starts_with(b"..         "))?;
+    for half in [20..22, 26..28] {
+        entry.get_mut(half)?.fill(0);
+    }
+    Some(())
 }

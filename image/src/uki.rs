@@ -18,6 +18,8 @@ const OTHERS: [&str; 12] = [
 ];
 /// `IMAGE_SCN_CNT_INITIALIZED_DATA` and `IMAGE_SCN_MEM_READ`.
 const READABLE_DATA: u32 = 0x4000_0040;
+/// Stubs align sections to sectors or pages; what is aligned to more is a mistake.
+const LARGEST_ALIGNMENT: u64 = 1 << 16;
 /// Where a stub says its version.
 const MAGIC_SECTION: &str = ".sdmagic";
 /// What a stub says before its version.
@@ -40,7 +42,7 @@ pub struct Parts<'a> {
 ///
 /// # Errors
 /// A stub or kernel that is no program, a stub that already has a part or no room for three more sections, a command line that
-/// is empty or not printable ASCII, parts of more than 4 GiB.
+/// is empty, begins or ends with a space or is not printable ASCII, parts of more than 4 GiB.
 pub fn assemble(stub: &[u8], parts: &Parts<'_>) -> Result<Vec<u8>, PeError> {
     check_command_line(parts.cmdline.as_bytes())?;
     pe::parse(parts.linux)?;
@@ -76,11 +78,12 @@ impl<'a> Image<'a> {
         }
         let alignment = |field| -> Result<u64, PeError> {
             let alignment: u64 = pe.optional::<4>(field)?;
-            if alignment.is_power_of_two() {
-                Ok(alignment)
-            } else {
-                Err(PeError::Stub(format!("an alignment of {alignment}")))
+            if alignment.is_power_of_two() && alignment <= LARGEST_ALIGNMENT {
+                return Ok(alignment);
             }
+            Err(PeError::Stub(format!(
+                "an alignment of {alignment:#x}, expected a power of two up to {LARGEST_ALIGNMENT:#x}"
+            )))
         };
         let (section_alignment, file_alignment) =
             (alignment(optional::SECTION_ALIGNMENT)?, alignment(optional::FILE_ALIGNMENT)?);
@@ -168,6 +171,9 @@ fn check_command_line(text: &[u8]) -> Result<&str, PeError> {
     }
     if let Some((offset, byte)) = text.iter().enumerate().find(|(_, byte)| !matches!(byte, b' '..=b'~')) {
         return Err(PeError::CommandLine(format!("byte {byte:#04x} at offset {offset}, expected printable ASCII")));
+    }
+    if text.trim_ascii() != text {
+        return Err(PeError::CommandLine("it begins or ends with a space".to_owned()));
     }
     str::from_utf8(text).map_err(|error| PeError::CommandLine(error.to_string()))
 }

@@ -1,0 +1,3 @@
+//! The measured image: its formats, as other people's programs read them.
+
+mod formats;
