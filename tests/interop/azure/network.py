@@ -4,7 +4,7 @@ import ipaddress
 
 EVERYWHERE = {"protocol": "*", "sourceAddressPrefix": "*", "destinationAddressPrefix": "*", "destinationPortRange": "*"}
 WITHIN = {"sourceAddressPrefix": "VirtualNetwork", "destinationAddressPrefix": "VirtualNetwork"}
-# What every group has besides. Azure's own services pass rules that do not name them; here that is so of its DNS.
+# What every group has besides.
 DEFAULTS = [
     EVERYWHERE | WITHIN | {"direction": "Inbound", "priority": 65000, "access": "Allow"},
     EVERYWHERE | {"direction": "Inbound", "priority": 65500, "access": "Deny"},
@@ -12,7 +12,8 @@ DEFAULTS = [
     EVERYWHERE | {"destinationAddressPrefix": "Internet", "direction": "Outbound", "priority": 65001, "access": "Allow"},
     EVERYWHERE | {"direction": "Outbound", "priority": 65500, "access": "Deny"},
 ]
-DNS = "168.63.129.16"
+# Services of Azure's own, which pass every rule that does not name them.
+PLATFORM = {"168.63.129.16": "AzurePlatformDNS", "169.254.169.254": "AzurePlatformIMDS"}
 
 
 class Network:
@@ -51,12 +52,11 @@ class Network:
         )
 
     def _is(self, address, prefix):
-        address = ipaddress.ip_address(address)
-        within = address in ipaddress.ip_network(self.range)
-        named = {"*": str(address) != DNS, "VirtualNetwork": within, "Internet": not within, "AzurePlatformDNS": str(address) == DNS}
+        within = ipaddress.ip_address(address) in ipaddress.ip_network(self.range)
+        named = {"*": address not in PLATFORM, "VirtualNetwork": within, "Internet": not within}
         if prefix in named:
             return named[prefix]
-        return prefix[0].isdigit() and address in ipaddress.ip_network(prefix)
+        return prefix == PLATFORM.get(address) or prefix[0].isdigit() and ipaddress.ip_address(address) in ipaddress.ip_network(prefix)
 
 
 def prefixes(rule, side):
