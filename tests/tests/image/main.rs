@@ -1,3 +1,4 @@
 //! The measured image: its formats, as other people's programs read them.
 
+mod firmware;
 mod formats;
