@@ -24,7 +24,7 @@ pub(super) struct Args {
     /// Their type (QEMU's -cpu), for example EPYC-v4
     #[arg(long, value_name = "TYPE", requires = "ovmf")]
     vcpu_type: Option<String>,
-    /// SEV_FEATURES of that guest, in hexadecimal; 1 is SNP with nothing else, which is what kernels before 6.10 set for QEMU
+    /// SEV_FEATURES of that guest, in hexadecimal: what its kernel and QEMU set. 1 is SNP alone, 21 is SNP with debug swap
     #[arg(long, value_name = "HEX", default_value = "1", value_parser = features)]
     guest_features: u64,
 }
