@@ -31,6 +31,10 @@ Examples:
 
   Serve with an enclave on hardware that somebody else started:
     host --enclave unix:/run/cmcp/enclave.sock --config cmcp-config.yaml
+    host --enclave vsock://3:5000 --config cmcp-config.yaml
+
+  Try the measured image in a VM on this machine:
+    host --vm target/image/metal --config cmcp-config.yaml
 
   The definition_hash for a catalog entry:
     host hash-definition approved_definition.json

@@ -1,4 +1,5 @@
-//! The enclave: a child process, for dev mode and for commands that need measured logic, or one that somebody else started.
+//! The enclave: a child process, for dev mode and for commands that need measured logic, a VM of ours, or one that somebody else
+//! started.
 
 use std::env;
 use std::io;
@@ -14,8 +15,10 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::control::{Control, ControlError};
 use crate::limits;
 use crate::transport::unix::Unix;
+use crate::transport::{Address, Link};
+use crate::vm::{Machine, Vm, VmError};
 
-mod folder;
+pub(crate) mod folder;
 
 use folder::Folder;
 
@@ -40,16 +43,31 @@ pub enum StartError {
     #[error("the enclave did not open its socket within {} s", limits::START_TIMEOUT.as_secs())]
     Silent,
     /// Nobody listens where an enclave should.
-    #[error("no enclave answers at unix:{path} ({error}); start one there with `enclave --listen unix:{path}`", path = .path.display())]
+    #[error("no enclave answers at {address} ({error}); {}", how_to_start(.address))]
     Absent {
-        /// Its socket.
-        path: PathBuf,
+        /// Where it should listen.
+        address: Address,
         /// What the system said.
         error: io::Error,
     },
+    /// Its VM did not start.
+    #[error(transparent)]
+    Vm(#[from] VmError),
     /// The control stream failed.
     #[error(transparent)]
     Control(#[from] ControlError),
+}
+
+fn how_to_start(address: &Address) -> String {
+    match address {
+        Address::Unix(_) => format!("start one there with `enclave --listen {address}`"),
+        Address::Hybrid { port, .. } | Address::Vsock { port, .. } => {
+            format!("start its VM, whose enclave has to say `--listen vsock:{port}`")
+        }
+        Address::Tcp { port, .. } => {
+            format!("start its machine, whose enclave has to say `--listen tcp:{port}`, and let this one reach it")
+        }
+    }
 }
 
 /// Where enclaves come from.
@@ -57,18 +75,28 @@ pub enum StartError {
 pub enum Source {
     /// This program, started when one is needed.
     Program(PathBuf),
+    /// This VM, started when one is needed.
+    Machine(Arc<Machine>),
     /// Somebody else starts them, and they listen there.
-    Attached(Arc<Unix>),
+    Attached(Address, Arc<Link>),
 }
 
 /// A running enclave and its control stream. Dropping it ends the enclave, which does not outlive its control stream.
 #[derive(Debug)]
 pub struct Enclave {
     /// How to reach it.
-    pub transport: Arc<Unix>,
+    pub transport: Arc<Link>,
     /// Its control stream.
     pub control: Control,
-    process: Option<Process>,
+    body: Body,
+}
+
+/// What of it is ours to end.
+#[derive(Debug)]
+enum Body {
+    Process(Process),
+    Vm(Box<Vm>),
+    Foreign,
 }
 
 /// An enclave of our own; killed when it is dropped.
@@ -90,6 +118,17 @@ pub enum Ending {
     Gone,
 }
 
+impl Source {
+    /// What is done first, if it takes a while.
+    pub fn beginning(&self) -> Option<String> {
+        match self {
+            Self::Program(_) => None,
+            Self::Machine(_) => Some("booting the VM".to_owned()),
+            Self::Attached(address, _) => Some(format!("connecting to the enclave at {address}")),
+        }
+    }
+}
+
 impl Enclave {
     /// Starts an enclave, or connects to one.
     ///
@@ -98,9 +137,20 @@ impl Enclave {
     pub async fn of(source: &Source) -> Result<Self, StartError> {
         match source {
             Source::Program(program) => Self::start(program).await,
-            Source::Attached(transport) => {
-                let control = find(transport).await?;
-                Ok(Self { transport: Arc::clone(transport), control, process: None })
+            Source::Machine(machine) => {
+                let mut vm = machine.start().await?;
+                let control = match vm.reach().await {
+                    Ok(control) => control,
+                    Err(error) => {
+                        vm.end(Duration::ZERO).await;
+                        return Err(error);
+                    }
+                };
+                Ok(Self { transport: Arc::clone(&vm.link), control, body: Body::Vm(vm.into()) })
+            }
+            Source::Attached(address, link) => {
+                let control = find(address, link).await?;
+                Ok(Self { transport: Arc::clone(link), control, body: Body::Foreign })
             }
         }
     }
@@ -128,14 +178,19 @@ impl Enclave {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| StartError::Program { path: program.to_owned(), error })?;
-        let transport = Unix::new(&socket, child.id().unwrap_or_default()).map_err(StartError::Sockets)?;
+        let unix = Unix::new(&socket, child.id().unwrap_or_default()).map_err(StartError::Sockets)?;
+        let transport = Arc::new(Link::Unix(unix));
         let control = reach(&transport, &mut child).await?;
-        Ok(Self { transport: transport.into(), control, process: Some(Process { child, _folder: folder }) })
+        Ok(Self { transport, control, body: Body::Process(Process { child, _folder: folder }) })
     }
 
     /// Waits a moment for a process of our own to end, then kills it.
     pub async fn reap(&mut self, patience: Duration) -> Ending {
-        let Some(Process { child, .. }) = &mut self.process else { return Ending::Gone };
+        let child = match &mut self.body {
+            Body::Process(process) => &mut process.child,
+            Body::Vm(vm) => return vm.end(patience.max(limits::VM_EXIT_TIMEOUT)).await,
+            Body::Foreign => return Ending::Gone,
+        };
         if let Ok(Ok(status)) = timeout(patience, child.wait()).await {
             return Ending::Exited(status);
         }
@@ -153,7 +208,7 @@ pub fn sibling() -> io::Result<PathBuf> {
 }
 
 /// Opens the control stream as soon as the socket is there.
-async fn reach(transport: &Unix, child: &mut Child) -> Result<Control, StartError> {
+async fn reach(transport: &Link, child: &mut Child) -> Result<Control, StartError> {
     let connect = async {
         loop {
             match Control::open(transport).await {
@@ -169,16 +224,26 @@ async fn reach(transport: &Unix, child: &mut Child) -> Result<Control, StartErro
 }
 
 /// Opens the control stream of an enclave that somebody else starts, or is just starting.
-async fn find(transport: &Unix) -> Result<Control, StartError> {
+async fn find(address: &Address, link: &Link) -> Result<Control, StartError> {
+    let patience = match address {
+        Address::Unix(_) => limits::START_TIMEOUT,
+        Address::Hybrid { .. } | Address::Vsock { .. } | Address::Tcp { .. } => limits::VM_START_TIMEOUT,
+    };
     let begun = Instant::now();
     loop {
-        match Control::open(transport).await {
+        match Control::open(link).await {
             // One that is ending closes its streams; the next may listen in a moment.
-            Err(ControlError::Connect(_) | ControlError::Wire(_)) if begun.elapsed() < limits::START_TIMEOUT => {
+            Err(ControlError::Connect(_) | ControlError::Wire(_) | ControlError::Silent)
+                if begun.elapsed() < patience =>
+            {
+                sleep(limits::ATTACH_PAUSE).await;
+            }
+            // Of a host that was killed just now: its enclave has not noticed yet.
+            Err(ControlError::NotTaken(_)) if begun.elapsed() < limits::EXIT_TIMEOUT => {
                 sleep(limits::ATTACH_PAUSE).await;
             }
             Err(ControlError::Connect(error)) => {
-                return Err(StartError::Absent { path: transport.socket().to_owned(), error });
+                return Err(StartError::Absent { address: address.clone(), error });
             }
             other => return Ok(other?),
         }

@@ -20,7 +20,7 @@ use crate::relay::relay;
 use crate::report::Reporter;
 use crate::store::disk::Disk;
 use crate::store::{Store, serve_recall};
-use crate::transport::Transport;
+use crate::transport::{Stream, Transport};
 
 /// The task that serves the streams an enclave opens.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl<T: Transport, D: Disk> Gateway<T, D> {
         }
     }
 
-    async fn open_inbound(&self) -> Result<T::Stream, wire::WireError> {
+    async fn open_inbound(&self) -> Result<Stream, wire::WireError> {
         let mut stream = self.transport.connect().await?;
         wire::write(&mut stream, &HostOpen::Inbound).await?;
         match wire::read(&mut stream).await? {
@@ -126,7 +126,7 @@ impl<T: Transport, D: Disk> Gateway<T, D> {
         Callbacks { stop, task }
     }
 
-    async fn serve(self: Arc<Self>, mut stream: T::Stream) {
+    async fn serve(self: Arc<Self>, mut stream: Stream) {
         let Ok(Ok(open)) = timeout(limits::OPEN_TIMEOUT, wire::read::<EnclaveOpen>(&mut stream)).await else { return };
         match open {
             EnclaveOpen::Dial { host, port } => {
@@ -147,7 +147,7 @@ impl<T: Transport, D: Disk> Gateway<T, D> {
         }
     }
 
-    async fn dial(self: Arc<Self>, mut stream: T::Stream, server: Server) {
+    async fn dial(self: Arc<Self>, mut stream: Stream, server: Server) {
         let permit = Arc::clone(&self.dials).try_acquire_owned();
         let connected = match &permit {
             Ok(_) => self.connect(&server).await,
@@ -171,8 +171,8 @@ impl<T: Transport, D: Disk> Gateway<T, D> {
         Ok(stream)
     }
 
-    async fn records(&self, stream: T::Stream, boot_id: [u8; 16], next: u64) {
-        let Ok(mut stream) = T::blocking(stream) else { return };
+    async fn records(&self, stream: Stream, boot_id: [u8; 16], next: u64) {
+        let Ok(mut stream) = stream.blocking() else { return };
         let store = Arc::clone(&self.store);
         // The enclave sees the end of the stream and opens another.
         let ended = spawn_blocking(move || store.serve_records(&mut stream, boot_id, next)).await;
@@ -183,14 +183,14 @@ impl<T: Transport, D: Disk> Gateway<T, D> {
 
     async fn recall(
         &self,
-        mut stream: T::Stream,
+        mut stream: Stream,
         recall: impl FnOnce() -> Result<crate::store::Recall<D>, OpenRefusal> + Send + 'static,
     ) {
         let Ok(permit) = Arc::clone(&self.recalls).try_acquire_owned() else {
             let _ = wire::write(&mut stream, &OpenAnswer::Refused(OpenRefusal::Busy)).await;
             return;
         };
-        let Ok(mut stream) = T::blocking(stream) else { return };
+        let Ok(mut stream) = stream.blocking() else { return };
         let serve = move || {
             let _permit = permit;
             serve_recall(recall(), &mut stream)

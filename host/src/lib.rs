@@ -23,3 +23,4 @@ pub mod report;
 pub mod store;
 pub mod supervisor;
 pub mod transport;
+pub mod vm;

@@ -45,8 +45,25 @@ pub const SCRAPE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A page of metrics in bytes: about 20,000 tools with a histogram each.
 pub const SCRAPE_ANSWER: u64 = 64 << 20;
 
+/// Bytes of one write towards a vsock: monitors drop what does not fit their buffers, of 28 KiB at least.
+pub const VSOCK_WRITE: usize = 16 << 10;
+/// A TCP connection to the enclave on which nothing moves is probed after this time,
+pub const TCP_PROBE_AFTER: Duration = Duration::from_secs(5);
+/// and again after each of these,
+pub const TCP_PROBE_PAUSE: Duration = Duration::from_secs(3);
+/// and is broken when so many probes had no answer,
+pub const TCP_PROBES: u32 = 3;
+/// as is one on which bytes that were sent are not acknowledged for this long.
+pub const TCP_SILENCE: Duration = Duration::from_secs(15);
+
 /// For the enclave to open its socket.
 pub const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// For the enclave of a VM to listen, which boots in seconds, and without KVM on a busy machine in many.
+pub const VM_START_TIMEOUT: Duration = Duration::from_mins(2);
+/// For a VM to be off after its enclave's last word.
+pub const VM_EXIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of the end of a VM's console that are shown when it fails.
+pub const VM_CONSOLE_TAIL: u64 = 2 << 10;
 /// Pause between attempts to reach an enclave that somebody else starts.
 pub const ATTACH_PAUSE: Duration = Duration::from_millis(100);
 /// For the enclave to load the boot bundle: thousands of policies take seconds.

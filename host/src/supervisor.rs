@@ -25,7 +25,7 @@ use crate::processes::Processes;
 use crate::report::{Reporter, unix_ms};
 use crate::store::Store;
 use crate::store::disk::Folder;
-use crate::transport::unix::Unix;
+use crate::transport::Link;
 use crate::{events, hints, limits};
 
 /// Why serving ended other than by a signal.
@@ -81,7 +81,7 @@ enum End {
 /// One booted enclave.
 struct Running {
     enclave: Enclave,
-    gateway: Arc<Gateway<Unix, Folder>>,
+    gateway: Arc<Gateway<Link, Folder>>,
     callbacks: Callbacks,
     counters: Counters,
     log: Log,
@@ -111,6 +111,9 @@ impl Supervisor {
 
     async fn keep_running(mut self) -> Result<(), SuperviseError> {
         let mut signals = Signals::new()?;
+        if let Some(text) = self.source.beginning() {
+            self.reporter.info("starting", &text, json!({}));
+        }
         let Some(first) = signals.or_stop(self.start()).await else { return Ok(()) };
         let (mut running, report) = first?;
         self.metrics.enclave_started();
@@ -142,14 +145,14 @@ impl Supervisor {
         let mut said = None;
         loop {
             match &self.source {
-                Source::Program(_) => {
+                Source::Program(_) | Source::Machine(_) => {
                     self.reporter.info("restarting", &format!("restarting in {} ms", pause.as_millis()), json!({}));
                 }
-                Source::Attached(transport) if said.is_none() => {
-                    let text = format!("waiting for an enclave at unix:{}", transport.socket().display());
+                Source::Attached(address, _) if said.is_none() => {
+                    let text = format!("waiting for an enclave at {address}");
                     self.reporter.info("waiting", &text, json!({}));
                 }
-                Source::Attached(_) => {}
+                Source::Attached(..) => {}
             }
             let attempt = async {
                 sleep(*pause).await;
@@ -166,7 +169,7 @@ impl Supervisor {
                 Err(refused @ (SuperviseError::Refused(_) | SuperviseError::NoTee(_))) => return Err(refused),
                 // Whoever waits for somebody else says only once why.
                 Err(error)
-                    if matches!(self.source, Source::Attached(_)) && said.as_ref() == Some(&error.to_string()) => {}
+                    if matches!(self.source, Source::Attached(..)) && said.as_ref() == Some(&error.to_string()) => {}
                 Err(error) => {
                     self.reporter.warn("start_failed", &format!("the enclave did not start: {error}"), json!({}));
                     said = Some(error.to_string());

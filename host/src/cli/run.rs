@@ -1,6 +1,7 @@
 //! `host`: serve.
 
 use std::error::Error;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,17 +23,21 @@ use crate::report::{LogFormat, Reporter};
 use crate::store::disk::Folder;
 use crate::store::{Geometry, Store, StoreError};
 use crate::supervisor::Supervisor;
-use crate::transport::unix::Unix;
+use crate::transport::{Address, Link};
+use crate::vm::{self, VmOptions};
 
 #[derive(Debug, Args)]
 pub(super) struct Run {
     /// Run the enclave as a child process without hardware; its claims say so
     #[arg(long, env = "CMCP_DEV_MODE", value_parser = switch, hide_env_values = true)]
     dev_enclave: bool,
-    /// Serve with the enclave that somebody else started with `enclave --listen` at this address, on hardware; when it ends, wait
-    /// for the next one there
-    #[arg(long, value_name = "unix:PATH", value_parser = socket)]
-    enclave: Option<PathBuf>,
+    /// Serve with the enclave that somebody else started at this address, on hardware; when it ends, wait for the next one there.
+    /// unix:PATH (a process), vsock://CID:PORT (a VM), vsock+unix:PATH:PORT (a VM, through its monitor's socket) or
+    /// tcp://ADDR:PORT (another machine)
+    #[arg(long, value_name = "ADDRESS")]
+    enclave: Option<Address>,
+    #[command(flatten)]
+    vm: VmOptions,
     /// With --dev-enclave: speak TLS with agents, as outside dev mode, instead of plain HTTP
     #[arg(long, requires = "dev_enclave")]
     tls: bool,
@@ -52,13 +57,6 @@ pub(super) struct Run {
     collateral: Sources,
 }
 
-fn socket(text: &str) -> Result<PathBuf, String> {
-    match text.split_once(':') {
-        Some(("unix", path)) if !path.is_empty() => Ok(path.into()),
-        _ => Err("expected unix:PATH, as in `enclave --listen unix:PATH`".to_owned()),
-    }
-}
-
 /// The environment variable's value; set to nothing is not set.
 fn switch(text: &str) -> Result<bool, String> {
     match text {
@@ -71,7 +69,7 @@ fn switch(text: &str) -> Result<bool, String> {
 impl Run {
     pub(super) async fn execute(self) -> Outcome {
         let reporter = Reporter::new(self.log_format);
-        let source = self.source()?;
+        let source = self.source(reporter)?;
         self.collateral.check()?;
         let documents = self.config.as_deref().map_or_else(Documents::quickstart, Documents::load)?;
         raise_file_limit();
@@ -92,21 +90,22 @@ impl Run {
         Ok(supervisor.run().await?)
     }
 
-    fn source(&self) -> Result<Source, Box<dyn Error>> {
-        let Some(socket) = &self.enclave else { return Ok(Source::Program(enclave::sibling()?)) };
-        if self.dev_enclave {
-            return Err(
-                "--enclave is for an enclave on hardware, --dev-enclave (CMCP_DEV_MODE) for one without: choose one"
-                    .into(),
-            );
+    fn source(&self, reporter: Reporter) -> Result<Source, Box<dyn Error>> {
+        if let Some(other) = self.enclave.as_ref().map(|_| "--enclave").or(self.vm.image().map(|_| "--vm"))
+            && self.dev_enclave
+        {
+            return Err(format!(
+                "{other} is for an enclave that is measured, --dev-enclave (CMCP_DEV_MODE) for one that is not: choose one"
+            )
+            .into());
         }
-        let unix = Unix::attach(socket).map_err(|error| match error.kind() {
-            std::io::ErrorKind::AddrInUse => {
-                format!("--enclave unix:{}: another host serves with it", socket.display())
-            }
-            _ => format!("--enclave unix:{}: no socket can be made beside it: {error}", socket.display()),
-        })?;
-        Ok(Source::Attached(unix.into()))
+        if let Some(machine) = self.vm.machine()? {
+            reporter.warn("software_tpm", vm::SOFTWARE_TPM, json!({}));
+            return Ok(Source::Machine(machine.into()));
+        }
+        let Some(address) = &self.enclave else { return Ok(Source::Program(enclave::sibling()?)) };
+        let link = Link::attach(address).map_err(|error| unattached(address, &error))?;
+        Ok(Source::Attached(address.clone(), link.into()))
     }
 
     /// Binds an address that is for this machine alone in dev mode, because of what is exposed there.
@@ -142,10 +141,26 @@ impl Run {
     }
 }
 
+fn unattached(address: &Address, error: &io::Error) -> String {
+    match (address, error.kind()) {
+        (_, io::ErrorKind::AddrInUse) => format!("--enclave {address}: another host serves with it"),
+        (Address::Unix(_) | Address::Hybrid { .. }, _) => {
+            format!("--enclave {address}: no socket can be made beside it: {error}")
+        }
+        (Address::Vsock { .. }, _) => format!(
+            "--enclave {address}: this machine's kernel has no vsock ({error}); for VMs: modprobe vhost_vsock, for CID 1: \
+             modprobe vsock_loopback"
+        ),
+        (Address::Tcp { .. }, _) => {
+            format!("--enclave {address}: cannot listen for the enclave's connections: {error}")
+        }
+    }
+}
+
 fn open_store(documents: &Documents, reporter: Reporter) -> Result<Arc<Store<Folder>>, String> {
     let path = &documents.settings.store;
     let folder = Folder::open(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::WouldBlock => format!("record store {}: another host has it open", path.display()),
+        io::ErrorKind::WouldBlock => format!("record store {}: another host has it open", path.display()),
         _ => format!("record store {}: {error}", path.display()),
     })?;
     let opened: Result<_, StoreError> = Store::open(folder, Geometry::default());

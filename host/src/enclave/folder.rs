@@ -1,5 +1,5 @@
-//! The folder of an enclave's sockets: private, locked while its host lives, and swept up by the next host if that one was
-//! killed.
+//! The folder of an enclave's sockets, or of a VM's sockets and state: private, locked while its host lives, and swept up by the
+//! next host if that one was killed.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -12,10 +12,12 @@ use tempfile::TempDir;
 use crate::limits;
 
 const PREFIX: &str = "cmcp-";
+/// How names of what is in it begin.
+const CONTENTS: [&str; 2] = ["enclave.sock", "vm."];
 
 /// A folder for sockets, removed when it is dropped.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(crate) struct Folder {
     folder: TempDir,
     /// Carries the lock, which ends with this process.
     _lock: File,
@@ -23,7 +25,7 @@ pub(super) struct Folder {
 
 impl Folder {
     /// Makes one where temporary files belong.
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         Self::new_in(&std::env::temp_dir())
     }
 
@@ -37,7 +39,7 @@ impl Folder {
         Ok(Self { folder, _lock: lock })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 }
@@ -53,16 +55,15 @@ fn sweep(parent: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A folder of ours that nobody has locked and that is old enough for its host to have done so; with nothing but sockets in it.
+/// A folder of ours that nobody has locked and that is old enough for its host to have done so; with nothing else in it.
 fn is_abandoned(path: &Path) -> io::Result<bool> {
     let metadata = fs::symlink_metadata(path)?;
     let old = metadata.modified()?.elapsed().is_ok_and(|age| age > limits::ABANDONED);
     if !metadata.is_dir() || metadata.uid() != getuid().as_raw() || !old || File::open(path)?.try_lock().is_err() {
         return Ok(false);
     }
-    let sockets =
-        fs::read_dir(path)?.flatten().all(|entry| entry.file_name().to_string_lossy().starts_with("enclave.sock"));
-    Ok(sockets)
+    let ours = |name: &str| CONTENTS.iter().any(|begin| name.starts_with(begin));
+    Ok(fs::read_dir(path)?.flatten().all(|entry| ours(&entry.file_name().to_string_lossy())))
 }
 
 #[cfg(test)]
@@ -87,7 +88,10 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let old = limits::ABANDONED * 2;
         let sockets = ["enclave.sock", "enclave.sock_1024"];
-        let abandoned = leave(parent.path(), "cmcp-a", &sockets, old);
+        let abandoned = [
+            leave(parent.path(), "cmcp-a", &sockets, old),
+            leave(parent.path(), "cmcp-b", &["vm.vsock_1024", "vm.console"], old),
+        ];
         let kept = [
             leave(parent.path(), "cmcp-young", &sockets, std::time::Duration::ZERO),
             leave(parent.path(), "cmcp-other", &["enclave.sock", "notes"], old),
@@ -97,7 +101,8 @@ mod tests {
         let lock = File::open(&held).unwrap();
         lock.try_lock().unwrap();
         let folder = Folder::new_in(parent.path()).unwrap();
-        assert!(!abandoned.exists() && held.exists() && kept.iter().all(|path| path.exists()));
+        assert!(abandoned.iter().all(|path| !path.exists()));
+        assert!(held.exists() && kept.iter().all(|path| path.exists()));
         assert_eq!(fs::metadata(folder.path()).unwrap().permissions().mode() & 0o777, 0o700);
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::sleep;
 
-use super::Transport;
+use super::{Stream, Transport};
 use crate::limits;
 
 /// The port of the callback socket, in its name.
@@ -51,9 +51,28 @@ impl Unix {
         Ok(Self { socket: socket.to_owned(), callback, enclave: AtomicI32::default(), foreign: Some(path) })
     }
 
-    /// Where the enclave listens.
-    pub fn socket(&self) -> &Path {
-        &self.socket
+    /// A queue that is full is no error but a reason to wait; the callers do not wait for ever.
+    pub(super) async fn open(&self) -> io::Result<UnixStream> {
+        let stream = loop {
+            match UnixStream::connect(&self.socket).await {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(limits::CONNECT_PAUSE).await,
+                other => break other?,
+            }
+        };
+        if self.foreign.is_some() {
+            self.enclave.store(stream.peer_cred()?.pid().unwrap_or_default(), Ordering::Relaxed);
+        }
+        Ok(stream)
+    }
+
+    /// Another process of the same user could reach the socket; its streams are dropped.
+    pub(super) async fn next(&self) -> io::Result<UnixStream> {
+        loop {
+            let (stream, _) = self.callback.accept().await?;
+            if stream.peer_cred()?.pid().unwrap_or_default() == self.enclave.load(Ordering::Relaxed) {
+                return Ok(stream);
+            }
+        }
     }
 }
 
@@ -72,41 +91,15 @@ fn callback(socket: &Path) -> PathBuf {
 }
 
 impl Transport for Unix {
-    type Stream = UnixStream;
-    type Blocking = BlockingStream;
-
     fn callback_port(&self) -> u32 {
         CALLBACK_PORT
     }
 
-    /// A queue that is full is no error but a reason to wait; the callers do not wait for ever.
-    async fn connect(&self) -> io::Result<UnixStream> {
-        let stream = loop {
-            match UnixStream::connect(&self.socket).await {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(limits::CONNECT_PAUSE).await,
-                other => break other?,
-            }
-        };
-        if self.foreign.is_some() {
-            self.enclave.store(stream.peer_cred()?.pid().unwrap_or_default(), Ordering::Relaxed);
-        }
-        Ok(stream)
+    async fn connect(&self) -> io::Result<Stream> {
+        Ok(Stream::unix(self.open().await?))
     }
 
-    /// Another process of the same user could reach the socket; its streams are dropped.
-    async fn accept(&self) -> io::Result<UnixStream> {
-        loop {
-            let (stream, _) = self.callback.accept().await?;
-            if stream.peer_cred()?.pid().unwrap_or_default() == self.enclave.load(Ordering::Relaxed) {
-                return Ok(stream);
-            }
-        }
-    }
-
-    fn blocking(stream: UnixStream) -> io::Result<BlockingStream> {
-        let stream = stream.into_std()?;
-        stream.set_nonblocking(false)?;
-        stream.set_write_timeout(Some(limits::RECALL_TIMEOUT))?;
-        Ok(stream)
+    async fn accept(&self) -> io::Result<Stream> {
+        Ok(Stream::unix(self.next().await?))
     }
 }
