@@ -1,8 +1,11 @@
 //! The command line: reads and writes files, prints. Everything it says is computed by the library.
 
+mod build;
 mod diff;
 mod payload;
+mod pins;
 mod predict;
+mod verify;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -10,6 +13,9 @@ use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
+
+use crate::checkout::Checkout;
+use crate::error::BuildError;
 
 /// How a run ends, as a process's exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +47,11 @@ Exit code: 0 done, or what was compared is the same; 1 what was compared differs
 an output not written; 64 wrong usage.
 
 Examples:
+  image build
+      Build the three images into target/image. The first time some twenty minutes of a processor for each of two kernels and as much \
+for the enclave; then what did not change comes from ~/.cache/cmcp-image ($CMCP_IMAGE_CACHE) and target/image/build.
+  image verify downloaded/measurements.json
+      Does this checkout build exactly the image that was published? If not, which part is the first that differs?
   image predict target/image/metal
       What will evidence say of this image? Computed from its EFI program alone.
   image predict target/image/metal --ovmf OVMF.fd --vcpus 2 --vcpu-type EPYC-v4
@@ -60,12 +71,32 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Build images from the pinned inputs
+    Build(build::Args),
     /// Compare two images, and say where they begin to differ
     Diff(diff::Args),
     /// Put the host on a disk of azure-single
     Payload(payload::Args),
+    /// Fetch the pinned packages, or pin what the archive has now
+    Pins(pins::Args),
     /// Compute what evidence will say of an image, as reference values
     Predict(predict::Args),
+    /// Rebuild a published image and compare
+    Verify(verify::Args),
+}
+
+/// Where the sources are.
+#[derive(Debug, clap::Args)]
+struct In {
+    /// The checkout to build [default: the one around the current folder]
+    #[arg(long, value_name = "FOLDER", global = true)]
+    checkout: Option<PathBuf>,
+}
+
+impl In {
+    fn checkout(&self) -> Result<Checkout, BuildError> {
+        Checkout::around(self.checkout.as_deref().unwrap_or(Path::new(".")))
+    }
 }
 
 /// Runs the command line given with the program's name in front. Answers go to `out`, everything else to `err`.
@@ -75,9 +106,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &
         Err(error) => return refuse(&error, out, err),
     };
     let result = match cli.command {
+        Command::Build(args) => build::run(&args, out, err),
         Command::Diff(args) => diff::run(&args, out),
         Command::Payload(args) => payload::run(&args, out),
+        Command::Pins(args) => pins::run(&args, out),
         Command::Predict(args) => predict::run(&args, out),
+        Command::Verify(args) => verify::run(&args, out, err),
     };
     result.unwrap_or_else(|error| {
         // A standard error that is closed leaves nobody to tell.
@@ -105,6 +139,8 @@ enum CliError {
     Input { path: PathBuf, why: String },
     #[error(transparent)]
     Documents(#[from] crate::tar::TarError),
+    #[error(transparent)]
+    Build(#[from] BuildError),
     #[error("cannot write the answer: {0}")]
     Write(#[from] io::Error),
 }

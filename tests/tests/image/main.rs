@@ -1,4 +1,8 @@
-//! The measured image: its formats, as other people's programs read them.
+//! The measured image: its formats, as other people's programs read them, and that it is the same whoever builds it.
+//!
+//! Needs programs of Debian and what `image/build` makes: started by `tests/run image`.
 
+mod elsewhere;
 mod firmware;
 mod formats;
+mod rebuild;

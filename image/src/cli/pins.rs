@@ -1,0 +1,57 @@
+//! `image pins`.
+
+use std::io::Write;
+
+use clap::Subcommand;
+
+use super::{CliError, Exit, In};
+use crate::apt::Archive;
+use crate::fetch::{Cache, fetch};
+use crate::pins::{Pins, update};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    within: In,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Fetch every package, check it, and print its name, version, hash and where it is: to keep, or to mirror
+    Fetch {
+        /// Those for tests instead
+        #[arg(long)]
+        test: bool,
+    },
+    /// Write into image/pins.toml what the archive has now, and print what changed: for review
+    Update,
+}
+
+pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, CliError> {
+    let checkout = args.within.checkout()?;
+    let cache = Cache::of_user()?;
+    match args.command {
+        Command::Fetch { test } => {
+            let pins = Pins::read(&checkout.pins())?;
+            for package in if test { pins.test } else { pins.data } {
+                let fetched = fetch(&package, &cache)?;
+                writeln!(out, "{} {} {} {}", package.name, package.version, fetched.sha256, fetched.path.display())?;
+            }
+        }
+        Command::Update => {
+            let changes = update(&checkout.pins(), &Archive::at(cache.root()))?;
+            for change in &changes {
+                writeln!(out, "{change}")?;
+            }
+            let what = if changes.is_empty() {
+                "the archive has nothing newer"
+            } else {
+                "review the change, build, and commit both"
+            };
+            writeln!(out, "{}: {what}", checkout.pins().display())?;
+        }
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,130 @@
+//! The image is the same whoever builds it wherever, another as soon as a byte of the enclave is another, and `verify` tells them apart.
+
+use std::path::Path;
+use std::process::Output;
+
+use image::binary::DEV_MODE;
+use serde_json::Value;
+
+use crate::elsewhere::{Elsewhere, root, succeeded, tool};
+
+/// With `IMAGE_UNPINNED` (a pin was withdrawn) images are built and compared all the same; `verify` refuses them.
+fn unpinned() -> bool {
+    std::env::var_os("IMAGE_UNPINNED").is_some()
+}
+
+fn measurements(images: &Path) -> Value {
+    let name = if unpinned() { "measurements.unreleasable.json" } else { "measurements.json" };
+    let text = std::fs::read_to_string(images.join("metal").join(name)).expect("image/build --flavour metal was run");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+fn parts(measurements: &Value) -> Vec<(String, Value)> {
+    let parts = measurements["parts"].as_object().expect("parts");
+    parts.iter().map(|(name, digest)| (name.clone(), digest.clone())).collect()
+}
+
+fn said(output: &Output) -> String {
+    [output.stdout.as_slice(), &output.stderr].concat().escape_ascii().to_string().replace("\\n", "\n")
+}
+
+#[test]
+fn another_folder_home_and_user_build_the_same_bytes_and_another_source_byte_does_not() {
+    let here = measurements(&root().join("target/image"));
+    let elsewhere = Elsewhere::copy_of(&root());
+    succeeded(elsewhere.build(unpinned()));
+    let there = measurements(&elsewhere.images());
+    assert_eq!(there, here);
+    for (name, digest) in parts(&here) {
+        let bytes = std::fs::read(elsewhere.images().join("metal").join(&name)).expect("a part");
+        let other = std::fs::read(root().join("target/image/metal").join(&name)).expect("a part");
+        assert!(bytes == other, "{name} is the same");
+        assert_eq!(Value::from(claim::Digest::of(&bytes).to_string()), digest, "{name}");
+    }
+
+    elsewhere.change(
+        "enclave/src/options.rs",
+        "The measured part of the gateway.",
+        "The measured Part of the gateway.",
+    );
+    succeeded(elsewhere.build(unpinned()));
+    let changed = measurements(&elsewhere.images());
+    let differs = |pointer: &str| changed.pointer(pointer).expect(pointer) != here.pointer(pointer).expect(pointer);
+    for part in ["enclave", "initramfs.cpio", "enclave.efi", "disk.raw", "disk.vhd"] {
+        assert!(differs(&format!("/parts/{part}")), "{part} is another");
+    }
+    assert!(!differs("/parts/vmlinuz") && !differs("/parts/cmdline"));
+    for pcr in ["4", "9", "11"] {
+        assert!(differs(&format!("/images/0/pcrs/{pcr}")) && differs(&format!("/images/1/pcrs/{pcr}")), "PCR {pcr}");
+    }
+
+    if !unpinned() {
+        let published = root().join("target/image/metal/measurements.json");
+        let verdict = elsewhere.verify(&published);
+        assert_eq!(verdict.status.code(), Some(1), "{}", said(&verdict));
+        assert!(said(&verdict).contains("DIFFERENT: the first part that differs is enclave."), "{}", said(&verdict));
+    }
+}
+
+#[test]
+fn what_was_built_here_verifies_here() {
+    let file = root().join("target/image/metal");
+    let verdict = if unpinned() {
+        tool(&root()).arg("verify").arg(file.join("measurements.unreleasable.json")).output()
+    } else {
+        tool(&root()).arg("verify").arg(file.join("measurements.json")).output()
+    };
+    let verdict = verdict.expect("image starts");
+    let (code, words) = if unpinned() { (2, "not the pinned ones") } else { (0, "SAME: ") };
+    assert_eq!(verdict.status.code(), Some(code), "{}", said(&verdict));
+    assert!(said(&verdict).contains(words), "{}", said(&verdict));
+}
+
+#[test]
+fn a_pin_that_is_withdrawn_and_one_with_other_bytes_end_the_build() {
+    let elsewhere = Elsewhere::copy_of(&root());
+    let pins = std::fs::read_to_string(root().join("image/pins.toml")).expect("pins");
+    let entry = pins.split("[[data]]").find(|entry| entry.contains("\"systemd-boot-efi\"")).expect("the stub's pin");
+    let member =
+        |name: &str| entry.lines().find_map(|line| line.strip_prefix(name)?.split('"').nth(1)).expect("a member");
+    let (version, hash) = (member("version"), member("sha256"));
+
+    elsewhere.change("image/pins.toml", hash, &"5".repeat(64));
+    let refused = said(&elsewhere.build(false));
+    assert!(
+        refused.contains(&format!("PIN DIFFERS systemd-boot-efi {version}: ")) && refused.contains(hash),
+        "{refused}"
+    );
+
+    elsewhere.change("image/pins.toml", &format!("\"{version}\""), "\"0.1\"");
+    let refused = said(&elsewhere.build(false));
+    assert!(refused.contains("PIN WITHDRAWN systemd-boot-efi 0.1: the archive has "), "{refused}");
+    assert!(refused.contains("image/build pins update"), "{refused}");
+    assert!(!elsewhere.images().join("metal").exists(), "nothing was written");
+}
+
+#[test]
+fn the_kernel_must_be_what_its_configuration_and_the_policy_say() {
+    let elsewhere = Elsewhere::copy_of(&root());
+    elsewhere.change(
+        "image/kernel/policy",
+        "both  MODULES                                n",
+        "both  MODULES                                y",
+    );
+    let refused = said(&elsewhere.build(unpinned()));
+    assert!(
+        refused.contains("KERNEL CONFIG of metal:\n  policy: MODULES must be y, the configuration has n: "),
+        "{refused}"
+    );
+}
+
+#[test]
+fn the_search_for_dev_mode_finds_it_where_it_is() {
+    let help = std::process::Command::new(root().join("target/debug/enclave")).arg("--help").output().expect("enclave");
+    assert!(said(&help).contains(DEV_MODE), "a build with dev mode says so");
+    let has = |path: &str| {
+        let bytes = std::fs::read(root().join(path)).expect("an enclave");
+        bytes.windows(DEV_MODE.len()).any(|window| window == DEV_MODE.as_bytes())
+    };
+    assert!(has("target/debug/enclave") && !has("target/image/metal/enclave"));
+}
