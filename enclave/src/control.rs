@@ -20,21 +20,22 @@ use crate::freshness;
 use crate::gateway::Gateway;
 use crate::limits;
 use crate::reload;
-use crate::serve::Enclave;
+use crate::serve::{Enclave, End};
 use crate::transport::{BoxStream, Callback};
 
 /// Answers that wait for the writer; the host sends one request at a time.
 const REPLIES: usize = 4;
 
 /// Serves the control stream until it ends or the enclave was told to stop.
-pub async fn serve(enclave: &Rc<Enclave>, stream: BoxStream, callback: Callback) {
+pub async fn serve(enclave: &Rc<Enclave>, stream: BoxStream, callback: Callback) -> End {
     let events = Rc::new(Events::default());
     let (reader, writer) = tokio::io::split(stream);
     let (replies, receiver) = mpsc::channel(REPLIES);
     let writer = spawn_local(write(writer, receiver, enclave.clone(), events.clone()));
-    read(enclave, reader, &replies, &callback, &events).await;
+    let end = read(enclave, reader, &replies, &callback, &events).await;
     drop(replies);
     let _ = writer.await;
+    end
 }
 
 async fn read(
@@ -43,20 +44,20 @@ async fn read(
     replies: &mpsc::Sender<ControlEvent>,
     callback: &Callback,
     events: &Rc<Events>,
-) {
+) -> End {
     // A frame that cannot be read ends the stream, and with it the enclave: nothing after it can be believed.
     while let Ok(request) = wire::read::<ControlRequest>(&mut reader).await {
         let stop = matches!(request, ControlRequest::Shutdown);
         let reply = match request {
             ControlRequest::Schema(catalog) => {
                 if send(replies, boot::schema(&catalog.0)).await.is_err() {
-                    return;
+                    return End::Lost;
                 }
                 continue;
             }
             ControlRequest::Ask(questions) => {
                 if send(replies, boot::ask(&questions)).await.is_err() {
-                    return;
+                    return End::Lost;
                 }
                 continue;
             }
@@ -85,10 +86,16 @@ async fn read(
                 ControlEvent::Stopped { sessions_closed }
             }
         };
-        if replies.send(reply).await.is_err() || stop {
-            return;
+        let sent = replies.send(reply).await;
+        if stop {
+            // Whoever has booted nothing here may be a stranger, whose word ends no machine.
+            return if enclave.gateway.get().is_some() { End::Stopped } else { End::Lost };
+        }
+        if sent.is_err() {
+            break;
         }
     }
+    End::Lost
 }
 
 /// Sends a document in parts, or why there is none.

@@ -21,12 +21,15 @@ pub mod freshness;
 pub mod gateway;
 pub mod http;
 pub mod identity;
+pub mod init;
 pub mod inspect;
 pub mod labels;
 pub mod limits;
 pub mod mcp;
 pub mod operator;
 pub mod options;
+#[cfg(feature = "sandbox")]
+pub mod payload;
 pub mod policy;
 pub mod polling;
 pub mod recall;

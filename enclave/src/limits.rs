@@ -12,6 +12,48 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 pub const CONNECT_ATTEMPTS: u32 = 1000;
 /// Pause between them.
 pub const CONNECT_PAUSE: Duration = Duration::from_millis(2);
+/// Descriptors of a machine's first process: more than [`MAX_STREAMS`], each with what it is relayed to.
+pub const OPEN_FILES: u64 = 65_536;
+/// How long a machine may take to gather randomness.
+pub const RANDOM_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pause between two looks.
+pub const RANDOM_PAUSE: Duration = Duration::from_millis(50);
+/// Streams to the metadata service at once: the host fetches a certificate now and then.
+pub const MAX_IMDS_STREAMS: usize = 4;
+/// Bytes of one in either direction: a certificate has some two thousand.
+pub const MAX_IMDS_BYTES: u64 = 64 << 10;
+/// How long the service may take to accept a connection; it is on the same machine.
+pub const IMDS_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a stream to it may last.
+pub const IMDS_TIMEOUT: Duration = Duration::from_secs(20);
+/// The payload's executable: `host` has some ten million bytes.
+pub const MAX_PAYLOAD_HOST: u64 = 48 << 20;
+/// The payload's documents: as much as a boot bundle holds, and what lies beside it.
+pub const MAX_PAYLOAD_DOCUMENTS: u64 = 8 << 20;
+/// What a network says of its name servers.
+pub const MAX_RESOLVER: u64 = 4 << 10;
+/// How long a machine's disks may take to appear.
+pub const DISK_TIMEOUT: Duration = Duration::from_secs(15);
+/// Pause between two looks.
+pub const DISK_PAUSE: Duration = Duration::from_millis(200);
+/// The payload has this part of the memory, its files included.
+pub const PAYLOAD_MEMORY_PART: u64 = 2;
+/// Its files alone have this part.
+pub const PAYLOAD_FILES_PART: u64 = 4;
+/// Its files and folders.
+pub const PAYLOAD_FILES: u64 = 16 << 10;
+/// Its processes and threads: one each for what its runtime blocks on.
+pub const PAYLOAD_PROCESSES: u64 = 768;
+/// Its descriptors, in each process.
+pub const PAYLOAD_OPEN_FILES: u64 = 32_768;
+/// Pause before it is started again.
+pub const PAYLOAD_FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The same at most; one that lasted longer begins anew with the first.
+pub const PAYLOAD_LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// Bytes of its words that the console gets in a moment.
+pub const PAYLOAD_WORDS: usize = 16 << 10;
+/// The moment.
+pub const PAYLOAD_WORDS_PER: Duration = Duration::from_secs(1);
 /// Streams that wait to be accepted.
 pub const BACKLOG: i32 = 1024;
 /// One write to a vsock stream: devices that reassemble nothing take less than 32 KiB.

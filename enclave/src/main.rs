@@ -3,8 +3,9 @@
 use std::panic::PanicHookInfo;
 use std::process::ExitCode;
 
+use enclave::init;
 use enclave::options::{Options, USAGE};
-use enclave::serve::Enclave;
+use enclave::serve::{Enclave, End};
 use tokio::runtime::{Builder, LocalOptions};
 
 /// What tells builds with dev mode from those for images, in which `image build` searches for it (image/src/binary.rs).
@@ -14,6 +15,11 @@ const DEV_MODE: &str = "this build has dev mode: not for production";
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| eprintln!("enclave: {}", place(panic))));
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    #[cfg(feature = "sandbox")]
+    enclave::payload::play_part(&arguments);
+    if init::is_first() {
+        init::run(|| Options::parse(arguments).and_then(run));
+    }
     if let [only] = arguments.as_slice()
         && ["--help", "-h"].contains(&only.as_str())
     {
@@ -23,7 +29,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     match Options::parse(arguments).and_then(run) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(End::Stopped | End::Lost) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("enclave: {error}");
             ExitCode::FAILURE
@@ -37,7 +43,10 @@ fn place(panic: &PanicHookInfo<'_>) -> String {
     format!("panicked{place}")
 }
 
-fn run(options: Options) -> Result<(), String> {
+fn run(options: Options) -> Result<End, String> {
+    if options.payload {
+        start_payload()?;
+    }
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build_local(LocalOptions::default())
@@ -45,10 +54,27 @@ fn run(options: Options) -> Result<(), String> {
     runtime.block_on(async {
         let listener = options.listen.listen();
         let listener = listener.map_err(|error| format!("cannot listen at {}: {error}", options.listen))?;
-        Enclave::new(options).run(listener).await;
-        Ok(())
+        if init::is_first() {
+            let (version, listen, isolation) = (env!("CARGO_PKG_VERSION"), &options.listen, options.isolation);
+            eprintln!("enclave: {version} listening at {listen}, isolation {isolation}");
+        }
+        Ok(Enclave::new(options).run(listener).await)
     })
 }
+
+/// Before there are threads.
+#[cfg(feature = "sandbox")]
+fn start_payload() -> Result<(), String> {
+    if init::is_first() { enclave::payload::start() } else { Err(NOT_FIRST.to_owned()) }
+}
+
+/// Builds without it do not know `--payload`.
+#[cfg(not(feature = "sandbox"))]
+fn start_payload() -> Result<(), String> {
+    Err(NOT_FIRST.to_owned())
+}
+
+const NOT_FIRST: &str = "--payload is for the first process of a machine";
 
 #[cfg(test)]
 mod tests {

@@ -60,6 +60,10 @@ fn measured() -> String {
             "x86_64-unknown-linux-gnu",
             "--prefix",
             "none",
+            // Of every flavour of the image.
+            "--no-default-features",
+            "--features",
+            "tpm,tsm,sandbox",
             "--locked",
         ])
         .current_dir(root())

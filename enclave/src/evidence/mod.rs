@@ -166,11 +166,7 @@ impl Attestor {
     /// # Errors
     /// No such hardware, hardware that fails, a provider that is not in this build, software without dev mode.
     pub fn open(choice: ProviderChoice, dev: bool, tpm: &TpmPath) -> Result<(Self, Option<DevMode>), BootRefusal> {
-        let dev = match (dev, cfg!(feature = "software")) {
-            (false, _) => None,
-            (true, true) => Some(DevMode(())),
-            (true, false) => return Err(probe::no_dev_mode()),
-        };
+        let dev = if dev { Some(permission()?) } else { None };
         let artifact = artifact()?;
         match (choice, dev) {
             (ProviderChoice::Auto | ProviderChoice::SoftwareOnly, Some(dev)) => {
@@ -321,6 +317,24 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.0.set(self.0.get().saturating_sub(1));
     }
+}
+
+/// Is in every binary that has dev mode, and in no other: who looks through an image need not trust its build.
+#[cfg(feature = "software")]
+const DEV_SENTINEL: &str = "cmcp-enclave-dev-mode-is-linked";
+
+/// Permission for dev mode.
+#[cfg(feature = "software")]
+#[expect(clippy::unnecessary_wraps, reason = "builds without dev mode have none to give")]
+fn permission() -> Result<DevMode, BootRefusal> {
+    std::hint::black_box(DEV_SENTINEL);
+    Ok(DevMode(()))
+}
+
+/// Not in this build.
+#[cfg(not(feature = "software"))]
+fn permission() -> Result<DevMode, BootRefusal> {
+    Err(probe::no_dev_mode())
 }
 
 /// Software's word; with the permission alone.

@@ -92,6 +92,7 @@ pub(super) fn no_tee(choice: ProviderChoice, tpm: &TpmPath) -> BootRefusal {
 }
 
 /// The host asks for dev mode, which an image for production does not have.
+#[cfg(not(feature = "software"))]
 pub(super) fn no_dev_mode() -> BootRefusal {
     let expected = "a build of the enclave with the Cargo feature software; or the host without --dev-enclave";
     refusal(RefusalCode::NoTee, &Document::None, "", "dev mode, which is not in this build", expected)

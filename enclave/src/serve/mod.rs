@@ -1,5 +1,6 @@
 //! Streams from the host: which kinds there are, how many, and what becomes of each.
 
+mod imds;
 mod inbound;
 mod kill_switch;
 mod orders;
@@ -34,7 +35,18 @@ pub struct Enclave {
     host: Cell<Option<Peer>>,
     streams: Cell<usize>,
     connections: Cell<usize>,
+    imds: Cell<usize>,
+    end: Cell<End>,
     stop: Notify,
+}
+
+/// How the control stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The host that booted the enclave told it to stop.
+    Stopped,
+    /// Without a word.
+    Lost,
 }
 
 impl Enclave {
@@ -46,15 +58,17 @@ impl Enclave {
             host: Cell::new(None),
             streams: Cell::new(0),
             connections: Cell::new(0),
+            imds: Cell::new(0),
+            end: Cell::new(End::Lost),
             stop: Notify::new(),
         })
     }
 
     /// Serves streams until the control stream has ended.
-    pub async fn run(self: Rc<Self>, listener: Listener) {
+    pub async fn run(self: Rc<Self>, listener: Listener) -> End {
         loop {
             tokio::select! {
-                () = self.stop.notified() => return,
+                () = self.stop.notified() => return self.end.get(),
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) if self.streams.get() < limits::MAX_STREAMS => {
                         spawn_local(self.clone().stream(stream, peer));
@@ -72,6 +86,10 @@ impl Enclave {
         let admitted = match open {
             HostOpen::Control { .. } => self.admit_control(peer),
             HostOpen::Inbound => self.admit_inbound(peer),
+            HostOpen::Imds => match self.admit_imds(peer) {
+                Ok(()) => return self.imds(stream).await,
+                Err(refusal) => Err(refusal),
+            },
         };
         if let Err(refusal) = admitted {
             let _ = wire::write(&mut stream, &OpenAnswer::Refused(refusal)).await;
@@ -83,7 +101,7 @@ impl Enclave {
         match open {
             HostOpen::Control { callback_port } => {
                 let callback = self.options.listen.callback(peer, callback_port);
-                control::serve(&self, stream, callback).await;
+                self.end.set(control::serve(&self, stream, callback).await);
                 // Without its control stream nothing can stop this boot in order; fail closed.
                 self.stop.notify_one();
             }
@@ -93,7 +111,27 @@ impl Enclave {
                     inbound::serve(gateway.clone(), stream).await;
                 }
             }
+            HostOpen::Imds => {}
         }
+    }
+
+    /// Answered once it is known whether the service is there.
+    async fn imds(&self, mut stream: BoxStream) {
+        let _count = Counted::one(&self.imds);
+        let connected = imds::connect().await;
+        let answer = connected.as_ref().map_or_else(|refusal| OpenAnswer::Refused(*refusal), |_| OpenAnswer::Ready);
+        let answered = wire::write(&mut stream, &answer).await;
+        if let (Ok(service), Ok(())) = (connected, answered) {
+            imds::relay(stream, service).await;
+        }
+    }
+
+    fn admit_imds(&self, peer: Peer) -> Result<(), OpenRefusal> {
+        if !self.options.imds {
+            return Err(OpenRefusal::NotAllowed);
+        }
+        self.booted_by(peer)?;
+        if self.imds.get() < limits::MAX_IMDS_STREAMS { Ok(()) } else { Err(OpenRefusal::Busy) }
     }
 
     fn admit_control(&self, peer: Peer) -> Result<(), OpenRefusal> {

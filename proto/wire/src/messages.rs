@@ -116,6 +116,8 @@ pub enum HostOpen {
     },
     /// An agent's connection, relayed.
     Inbound,
+    /// A connection to the metadata service of the machine that the enclave runs on, relayed.
+    Imds,
 }
 
 /// First frame of a stream that the enclave opens.

@@ -27,7 +27,11 @@ fn text() -> impl Strategy<Value = Text> {
 }
 
 fn host_open() -> impl Strategy<Value = HostOpen> {
-    prop_oneof![any::<u32>().prop_map(|callback_port| HostOpen::Control { callback_port }), Just(HostOpen::Inbound)]
+    prop_oneof![
+        any::<u32>().prop_map(|callback_port| HostOpen::Control { callback_port }),
+        Just(HostOpen::Inbound),
+        Just(HostOpen::Imds),
+    ]
 }
 
 fn enclave_open() -> impl Strategy<Value = EnclaveOpen> {

@@ -72,6 +72,7 @@ type Vectors<'a> = BTreeMap<&'a str, Vec<u8>>;
 fn open(vectors: &mut Vectors<'_>) {
     check(vectors, "HostOpen::Control", &HostOpen::Control { callback_port: 1024 });
     check(vectors, "HostOpen::Inbound", &HostOpen::Inbound);
+    check(vectors, "HostOpen::Imds", &HostOpen::Imds);
     check(vectors, "EnclaveOpen::Dial", &EnclaveOpen::Dial { host: "localhost".into(), port: 9001 });
     check(vectors, "EnclaveOpen::Records", &EnclaveOpen::Records { boot_id: [0xb0; 16], next: 3 });
     let recall = EnclaveOpen::Recall { boot_id: [0xb0; 16], first: 0, last: u64::MAX, session: 70_000 };
@@ -261,7 +262,7 @@ fn the_specification_has_these_latency_buckets() {
 fn no_variant_is_forgotten() {
     fn host_open(message: &HostOpen) {
         match message {
-            HostOpen::Control { .. } | HostOpen::Inbound => {}
+            HostOpen::Control { .. } | HostOpen::Inbound | HostOpen::Imds => {}
         }
     }
     fn enclave_open(message: &EnclaveOpen) {

@@ -4,6 +4,7 @@ mod boot;
 mod capture;
 mod dials;
 mod frames;
+mod imds;
 mod operator;
 mod records;
 mod sealed;
