@@ -2,6 +2,7 @@
 //! statements of vendors. All of it is signed by somebody whom verifiers know, so it is fetched here, and believed for nothing
 //! in the enclave. Without it the gateway serves all the same; its evidence is then judged by whoever has the rest.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,16 +17,19 @@ use wire::{BootReport, Provider};
 
 use crate::limits;
 use crate::report::Reporter;
+use crate::transport::Link;
 
 mod amd;
 mod azure;
 mod der;
 mod http;
 mod intel;
+mod relay;
 #[cfg(test)]
 mod tests;
 
 use http::Http;
+use relay::Relay;
 
 /// Where collateral comes from.
 #[derive(Clone, Debug, Args)]
@@ -34,7 +38,7 @@ pub struct Sources {
     /// Attach what this file has to claims, instead of fetching it (docs/operate.md, Collateral)
     #[arg(long, value_name = "FILE")]
     collateral: Option<PathBuf>,
-    /// On Azure: where the VM's metadata service is
+    /// On Azure: where the metadata service of the enclave's VM is; with --enclave tcp:// it is reached through the enclave
     #[arg(long, value_name = "URL", default_value = azure::IMDS)]
     imds: String,
     /// On AMD SEV-SNP: AMD's key distribution service, or a cache of it
@@ -46,6 +50,9 @@ pub struct Sources {
     /// Where issuers of Azure's TPM keys may be fetched from, by the ends of their hosts' names
     #[arg(skip = azure::ISSUERS.map(str::to_owned).to_vec())]
     issuers: Vec<String>,
+    /// Where the enclave's own way to the metadata service begins, if there is one
+    #[arg(skip)]
+    relay: Option<SocketAddr>,
 }
 
 /// Collateral as it comes in.
@@ -76,7 +83,7 @@ impl Sources {
     }
 
     /// Collateral for an enclave's evidence: what is there, and again when it changes. What is missing is asked for again.
-    pub fn fetch(&self, report: &BootReport, reporter: Reporter) -> Fetching {
+    pub fn fetch(&self, report: &BootReport, link: &Arc<Link>, reporter: Reporter) -> Fetching {
         let (sender, documents) = mpsc::channel(1);
         let sources = self.clone();
         let task = match (&self.collateral, report.provider) {
@@ -94,16 +101,36 @@ impl Sources {
             (None, Provider::SoftwareOnly | Provider::Tpm) => return Fetching::none(),
             (None, provider) => {
                 let evidence = Arc::new(evidence(&report.evidence.0));
-                tokio::spawn(keep_fetching(sources, provider, evidence, sender, reporter))
+                let link = Arc::clone(link);
+                tokio::spawn(async move {
+                    let fetching = |sources| keep_fetching(sources, provider, evidence, sender, reporter);
+                    match sources.through(&link, provider).await {
+                        Some((relay, sources)) => tokio::select! {
+                            () = relay.run(link) => {}
+                            () = fetching(sources) => {}
+                        },
+                        None => fetching(sources).await,
+                    }
+                })
             }
         };
         Fetching { documents, task: Some(task) }
     }
 
+    /// A way to the metadata service of another machine, which answers to nobody else: the enclave's, for machines of a network.
+    async fn through(&self, link: &Link, provider: Provider) -> Option<(Relay, Self)> {
+        let azure = matches!(provider, Provider::AzureSnp | Provider::AzureTdx);
+        if !azure || self.imds != azure::IMDS || !matches!(link, Link::Tcp(_)) {
+            return None;
+        }
+        let (relay, address) = Relay::bind().await.ok()?;
+        Some((relay, Self { relay: Some(address), ..self.clone() }))
+    }
+
     /// Everything that can be had now. Blocks.
     fn all(&self, provider: Provider, evidence: &Value) -> Collateral {
         let mut found = Collateral::default();
-        let http = Http::new();
+        let http = Http::new(self.relay);
         match provider {
             Provider::AzureSnp => azure::snp(self, &http, evidence, &mut found),
             Provider::AzureTdx => azure::tdx(self, &http, evidence, &mut found),

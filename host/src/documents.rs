@@ -11,6 +11,7 @@ use wire::{Blob, BootBundle, BootRefusal, Document, PolicyFile, StoreHead, Text}
 use crate::report::sha256;
 use crate::{limits, processes, quickstart};
 
+pub mod archive;
 mod catalog;
 mod config;
 mod policy;

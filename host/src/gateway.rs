@@ -20,7 +20,7 @@ use crate::relay::relay;
 use crate::report::Reporter;
 use crate::store::disk::Disk;
 use crate::store::{Store, serve_recall};
-use crate::transport::{Stream, Transport};
+use crate::transport::{Stream, Transport, open};
 
 /// The task that serves the streams an enclave opens.
 #[derive(Debug)]
@@ -90,17 +90,8 @@ impl<T: Transport, D: Disk> Gateway<T, D> {
     pub async fn inbound(self: Arc<Self>, agent: TcpStream, _room: OwnedSemaphorePermit) {
         let _connected = self.metrics.connected();
         let _ = agent.set_nodelay(true);
-        if let Ok(Ok(enclave)) = timeout(limits::OPEN_TIMEOUT, self.open_inbound()).await {
+        if let Ok(Ok(enclave)) = timeout(limits::OPEN_TIMEOUT, open(&*self.transport, &HostOpen::Inbound)).await {
             self.polling.during(relay(agent, enclave)).await;
-        }
-    }
-
-    async fn open_inbound(&self) -> Result<Stream, wire::WireError> {
-        let mut stream = self.transport.connect().await?;
-        wire::write(&mut stream, &HostOpen::Inbound).await?;
-        match wire::read(&mut stream).await? {
-            OpenAnswer::Ready => Ok(stream),
-            OpenAnswer::Refused(_) => Err(wire::WireError::Closed),
         }
     }
 

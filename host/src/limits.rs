@@ -98,6 +98,8 @@ pub const ISSUERS: usize = 4;
 pub const CONFIG_FILE: u64 = 1 << 20;
 /// Operator controls in bytes: some ten thousand blocked identities.
 pub const CONTROLS_FILE: u64 = 1 << 20;
+/// Bytes of all documents in one archive: what the image has room for.
+pub const DOCUMENTS: u64 = 8 << 20;
 /// A catalog in bytes; with the policy bundle it must fit a boot bundle.
 pub const CATALOG_FILE: u64 = 8 << 20;
 /// One file of a policy bundle in bytes.

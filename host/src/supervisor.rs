@@ -198,7 +198,7 @@ impl Supervisor {
         };
         match self.boot(&mut running).await {
             Ok(report) => {
-                running.collateral = self.collateral.fetch(&report, self.reporter);
+                running.collateral = self.collateral.fetch(&report, &running.enclave.transport, self.reporter);
                 Ok((running, report))
             }
             Err(error) => {

@@ -3,6 +3,8 @@
 use std::future::Future;
 use std::io;
 
+use wire::{HostOpen, OpenAnswer, WireError};
+
 pub mod address;
 pub mod hybrid;
 pub mod stream;
@@ -26,6 +28,19 @@ pub trait Transport: Send + Sync + 'static {
     fn connect(&self) -> impl Future<Output = io::Result<Stream>> + Send;
     /// The next stream that the enclave opened; those of others are dropped.
     fn accept(&self) -> impl Future<Output = io::Result<Stream>> + Send;
+}
+
+/// Opens a stream that the enclave takes for this.
+///
+/// # Errors
+/// It cannot be reached, or refuses.
+pub async fn open(transport: &impl Transport, purpose: &HostOpen) -> Result<Stream, WireError> {
+    let mut stream = transport.connect().await?;
+    wire::write(&mut stream, purpose).await?;
+    match wire::read(&mut stream).await? {
+        OpenAnswer::Ready => Ok(stream),
+        OpenAnswer::Refused(_) => Err(WireError::Closed),
+    }
 }
 
 /// Any of the transports.

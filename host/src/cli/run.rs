@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, lookup_host};
 use super::Outcome;
 use crate::collateral::Sources;
 use crate::demo::DemoServer;
-use crate::documents::{Documents, Mode, Origin};
+use crate::documents::{Documents, Mode, Origin, archive};
 use crate::enclave::{self, Source};
 use crate::metrics::{Metrics, server};
 use crate::processes::Processes;
@@ -44,6 +44,10 @@ pub(super) struct Run {
     /// Configuration file [default: the built-in quickstart with its tool server on 127.0.0.1:9001]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The configuration and what it names as one archive with cmcp-config.yaml in it, `-` for standard input: for a host without
+    /// files of its own (docs/azure.md)
+    #[arg(long, value_name = "ARCHIVE", conflicts_with = "config")]
+    documents: Option<PathBuf>,
     /// Where agents connect, instead of listen_addr in the configuration; loopback only with --dev-enclave
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
@@ -71,7 +75,10 @@ impl Run {
         let reporter = Reporter::new(self.log_format);
         let source = self.source(reporter)?;
         self.collateral.check()?;
-        let documents = self.config.as_deref().map_or_else(Documents::quickstart, Documents::load)?;
+        let unpacked = self.documents.as_deref().map(archive::unpack).transpose()?;
+        let config =
+            unpacked.as_ref().map(|folder| folder.path().join(archive::CONFIG)).or_else(|| self.config.clone());
+        let documents = config.as_deref().map_or_else(Documents::quickstart, Documents::load)?;
         raise_file_limit();
         let listen = self.listen.as_ref().unwrap_or(&documents.settings.listen);
         let exposed = "with --dev-enclave no hardware keeps the gateway apart from this machine, and without a configuration \

@@ -1,6 +1,7 @@
 //! A small HTTP client: one request, one bounded answer.
 
 use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs;
@@ -9,13 +10,15 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use ureq::http::Response;
-use ureq::unversioned::resolver::DefaultResolver;
+use ureq::config::Config;
+use ureq::http::{Response, Uri};
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, TcpConnector, Transport, TransportAdapter,
 };
 use ureq::{Agent, Body, Error};
 
+use super::azure;
 use crate::limits;
 
 /// Where systems keep the certificates of public authorities.
@@ -32,7 +35,8 @@ pub(super) struct Answer {
 }
 
 impl Http {
-    pub(super) fn new() -> Self {
+    /// A client; with `relay` the metadata service is reached there.
+    pub(super) fn new(relay: Option<SocketAddr>) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -40,7 +44,7 @@ impl Http {
             .timeout_global(Some(limits::COLLATERAL_TIMEOUT))
             .build();
         let connector = <TcpConnector as Connector<()>>::chain(TcpConnector::default(), Tls);
-        Self(Agent::with_parts(config, connector, DefaultResolver::default()))
+        Self(Agent::with_parts(config, connector, Places { relay, names: DefaultResolver::default() }))
     }
 
     pub(super) fn get(&self, url: &str, headers: &[(&str, &str)]) -> Result<Answer, String> {
@@ -51,6 +55,26 @@ impl Http {
     pub(super) fn post(&self, url: &str, body: &Value) -> Result<Answer, String> {
         let request = self.0.post(url).header("Content-Type", "application/json").header("Metadata", "true");
         answer(url, request.send(body.to_string()))
+    }
+}
+
+/// Where names are, but for the one that is behind a relay.
+#[derive(Debug)]
+struct Places {
+    relay: Option<SocketAddr>,
+    names: DefaultResolver,
+}
+
+impl Resolver for Places {
+    fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
+        match self.relay {
+            Some(relay) if uri.host() == azure::IMDS.strip_prefix("http://") => {
+                let mut addresses = self.empty();
+                addresses.push(relay);
+                Ok(addresses)
+            }
+            _ => self.names.resolve(uri, config, timeout),
+        }
     }
 }
 

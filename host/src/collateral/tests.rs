@@ -67,7 +67,8 @@ impl Service {
     fn sources(&self) -> Sources {
         let url = &self.url;
         let here = || url.clone();
-        Sources { collateral: None, imds: here(), kds: here(), pcs: here(), issuers: vec!["127.0.0.1".to_owned()] }
+        let issuers = vec!["127.0.0.1".to_owned()];
+        Sources { collateral: None, imds: here(), kds: here(), pcs: here(), issuers, relay: None }
     }
 
     fn asked(&self) -> Vec<String> {
@@ -162,7 +163,7 @@ fn a_report_that_does_not_name_its_processor_may_be_of_two() {
     report[0] = 2;
     let service = Service::start(|_| Pages::new());
     let mut found = Collateral::default();
-    amd::report(&super::Http::new(), &service.url, &report, &mut found);
+    amd::report(&super::Http::new(None), &service.url, &report, &mut found);
     let products: Vec<_> = service.asked().iter().map(|line| line.split('/').nth(3).unwrap().to_owned()).collect();
     assert_eq!(products, ["Milan", "Genoa"]);
     assert!(found.is_empty() && found.missing.len() == 2, "{:?}", found.missing);
@@ -294,7 +295,7 @@ fn answers_that_are_too_long_or_something_else_are_left_out() {
         let wanted = format!("/vcek/v1/Milan/{}?blSPL=0&teeSPL=0&snpSPL=0&ucodeSPL=0", "00".repeat(64));
         let service = Service::start(|_| [(wanted, (body, Vec::new()))].into());
         let mut found = Collateral::default();
-        amd::report(&super::Http::new(), &service.url, &report, &mut found);
+        amd::report(&super::Http::new(None), &service.url, &report, &mut found);
         assert!(found.is_empty() && found.missing.len() == 1, "{:?}", found.missing);
     }
 }

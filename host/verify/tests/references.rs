@@ -229,6 +229,11 @@ fn they_are_made_of_measurements_and_documents() {
         (&old, &refused, ["refused.json", "`config_hash`"]),
         (&documents, &documents, ["documents.json", "`images`"]),
         (&write("text", "measurements"), &documents, ["text", ""]),
+        (
+            &write("odd.json", &measured("old").replace("\"parts\"", "\"unreleasable\":true,\"parts\"")),
+            &documents,
+            ["odd.json", "not the pinned ones"],
+        ),
         (&folder.path().join("nowhere").into_os_string(), &documents, ["nowhere", ""]),
     ] {
         let (code, out, err) = run(&[flag("--measurements", measurements), flag("--documents", documents)].concat());

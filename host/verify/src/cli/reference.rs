@@ -48,6 +48,9 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, CliError> {
     let mut images = Vec::new();
     for path in &args.measurements {
         let of_image = document(path)?;
+        if of_image.get("unreleasable").is_some_and(|unreleasable| *unreleasable != Json::Bool(false)) {
+            return Err(wrong(path, "built from inputs that are not the pinned ones, so nobody else can rebuild it"));
+        }
         let of_image = of_image.get("images").and_then(Json::as_array);
         let of_image = of_image.ok_or_else(|| wrong(path, "no `images`: expected measurements.json of image/build"))?;
         images.extend(of_image.iter().filter(|image| !images.contains(*image)).cloned().collect::<Vec<_>>());
