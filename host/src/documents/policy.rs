@@ -117,7 +117,8 @@ mod tests {
 
     #[test]
     fn a_missing_folder_names_the_field() {
-        let finding = load(Path::new("/nonexistent"), Path::new("c.yaml")).unwrap_err();
+        let folder = tempfile::tempdir().unwrap();
+        let finding = load(&folder.path().join("policies"), Path::new("c.yaml")).unwrap_err();
         assert_eq!((finding.file.as_str(), finding.field.as_deref()), ("c.yaml", Some("policy_bundle_path")));
     }
 }
