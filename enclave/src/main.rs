@@ -8,10 +8,6 @@ use enclave::options::{Options, USAGE};
 use enclave::serve::{Enclave, End};
 use tokio::runtime::{Builder, LocalOptions};
 
-/// What tells builds with dev mode from those for images, in which `image build` searches for it (image/src/binary.rs).
-#[cfg(feature = "software")]
-const DEV_MODE: &str = "this build has dev mode: not for production";
-
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| eprintln!("enclave: {}", place(panic))));
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -24,8 +20,6 @@ fn main() -> ExitCode {
         && ["--help", "-h"].contains(&only.as_str())
     {
         println!("{USAGE}");
-        #[cfg(feature = "software")]
-        println!("\n{DEV_MODE}");
         return ExitCode::SUCCESS;
     }
     match Options::parse(arguments).and_then(run) {

@@ -13,8 +13,8 @@ use crate::tools::Rust;
 /// The only target: with it, flags for the enclave are not flags for programs that run while it is built.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 const COMPILER: &str = "gcc-12";
-/// What `enclave --help` says in a build with dev mode, and no other build has in it (enclave/src/main.rs).
-pub const DEV_MODE: &str = "this build has dev mode: not for production";
+/// A text that is in every enclave with dev mode, and in no other (enclave/src/evidence/mod.rs).
+pub const DEV_MODE: &str = "cmcp-enclave-dev-mode-is-linked";
 /// Type of a program header that names a dynamic linker (System V ABI, "Program Header").
 const PT_INTERP: u32 = 3;
 
@@ -24,10 +24,15 @@ const PT_INTERP: u32 = 3;
 /// A build that fails, or an executable that must not be in an image.
 pub fn build(checkout: &Checkout, rust: &Rust, flavour: Flavour) -> Result<Vec<u8>, BuildError> {
     let remaps = remaps(checkout, rust)?;
-    logged(&mut cargo(checkout, rust, flavour, &remaps), &checkout.log(&format!("enclave-{}", flavour.name())))?;
+    logged(&mut cargo(checkout, rust, flavour, &remaps), &log(checkout, flavour))?;
     let enclave = read(&checkout.target().join(TARGET).join("release/enclave"))?;
     check(&enclave, remaps.iter().map(|(path, _)| path.as_path()).chain(home().as_deref()))?;
     Ok(enclave)
+}
+
+/// What cargo says.
+pub(crate) fn log(checkout: &Checkout, flavour: Flavour) -> PathBuf {
+    checkout.log(&format!("enclave-{}", flavour.name()))
 }
 
 /// Folders and what stands for them in the executable. The last that fits is used.

@@ -152,7 +152,10 @@ impl<'a, 'p> Works<'a, 'p> {
         if let Some(enclave) = self.enclaves.get(features) {
             return Ok(enclave.clone());
         }
-        let enclave = self.progress.step(&format!("enclave {features}"), || {
+        let log = binary::log(self.checkout, flavour);
+        let step = format!("enclave {features}");
+        self.progress.say(&format!("{step}: cargo, the first time some minutes, log {}", log.display()));
+        let enclave = self.progress.step(&step, || {
             let enclave = binary::build(self.checkout, &self.inputs.rust, flavour)?;
             let about = format!("{} KiB, sha256 {}", enclave.len() / 1024, short(&Digest::of(&enclave)));
             Ok((enclave, about))

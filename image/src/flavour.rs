@@ -60,11 +60,11 @@ impl Flavour {
         }
     }
 
-    /// Features of the enclave in it: evidence providers, and no dev mode.
+    /// Features of the enclave in it: evidence providers, the jail, and no dev mode.
     pub const fn features(self) -> &'static str {
         match self {
             Self::Metal => "tpm,tsm",
-            Self::Azure | Self::AzureSingle => "tpm",
+            Self::Azure | Self::AzureSingle => "tpm,sandbox",
         }
     }
 

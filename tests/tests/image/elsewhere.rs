@@ -47,12 +47,13 @@ impl Elsewhere {
             std::fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
             std::fs::copy(root.join(file), to).expect("a copy");
         }
-        // What was downloaded is shared, so that no crate is downloaded twice.
+        // What was downloaded is copied, and the kernels, so that neither takes its time again.
         for part in ["cache", "index"] {
             let to = elsewhere.cargo_home().join("registry");
             std::fs::create_dir_all(&to).expect("a folder");
             run(Command::new("cp").arg("--recursive").arg(own_cargo_home().join("registry").join(part)).arg(to));
         }
+        run(Command::new("cp").arg("--recursive").args([own_cache(), elsewhere.cache()]));
         std::fs::create_dir_all(elsewhere.home()).expect("a folder");
         if other_user {
             run(Command::new("chown")
@@ -94,7 +95,7 @@ impl Elsewhere {
         }
         command.current_dir(self.checkout());
         command.env("HOME", self.home()).env("CARGO_HOME", self.cargo_home()).env("RUSTUP_HOME", own_rustup_home());
-        command.env("CMCP_IMAGE_CACHE", own_cache()).env("USER", "somebody-else").env("TZ", "Pacific/Auckland");
+        command.env("CMCP_IMAGE_CACHE", self.cache()).env("USER", "somebody-else").env("TZ", "Pacific/Auckland");
         // What a build must not let in.
         command
             .env("RUSTFLAGS", "-Ctarget-cpu=native")
@@ -109,6 +110,10 @@ impl Elsewhere {
 
     fn home(&self) -> PathBuf {
         self.folder.path().join("home")
+    }
+
+    fn cache(&self) -> PathBuf {
+        self.folder.path().join("cache")
     }
 
     fn cargo_home(&self) -> PathBuf {
