@@ -44,6 +44,10 @@ pub fn run(work: impl FnOnce() -> Result<End, String>) -> ! {
         Err(error) => (format!("{error}: power off"), RebootCommand::PowerOff),
     };
     eprintln!("enclave: {words}");
+    if command == RebootCommand::Restart {
+        // A host on this machine may have a word to say on why it ended; and no host makes it do nothing but start.
+        sleep(limits::RESTART_PAUSE);
+    }
     // Nothing is stored on this machine; what was said shall be heard.
     let _ = rustix::termios::tcdrain(io::stderr());
     let error = reboot(command).err();

@@ -18,6 +18,8 @@ pub const OPEN_FILES: u64 = 65_536;
 pub const RANDOM_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause between two looks.
 pub const RANDOM_PAUSE: Duration = Duration::from_millis(50);
+/// Pause before a machine is started anew.
+pub const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// Streams to the metadata service at once: the host fetches a certificate now and then.
 pub const MAX_IMDS_STREAMS: usize = 4;
 /// Bytes of one in either direction: a certificate has some two thousand.

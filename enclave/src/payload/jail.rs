@@ -64,7 +64,7 @@ fn confined() -> Result<i32, Failure> {
     let filter = step("the filter of system calls", filter::compile().map_err(io::Error::other))?;
     step("the filter of system calls", seccompiler::apply_filter(&filter).map_err(io::Error::other))?;
     let mut payload = Command::new("/host");
-    let payload = payload.args(ARGUMENTS).env_clear().env("HOME", "/").current_dir("/").stdin(documents);
+    let payload = payload.args(ARGUMENTS).env_clear().env("HOME", "/data").current_dir("/data").stdin(documents);
     let status = step("/host", payload.spawn().and_then(|mut payload| payload.wait()))?;
     Ok(status.code().unwrap_or(1))
 }
