@@ -60,6 +60,8 @@ pub const TCP_SILENCE: Duration = Duration::from_secs(15);
 pub const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// For the enclave of a VM to listen, which boots in seconds, and without KVM on a busy machine in many.
 pub const VM_START_TIMEOUT: Duration = Duration::from_mins(2);
+/// For a VM to say on its console that its enclave listens; then it is tried without.
+pub const VM_SILENT_CONSOLE: Duration = Duration::from_mins(1);
 /// For a VM to be off after its enclave's last word.
 pub const VM_EXIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of the end of a VM's console that are shown when it fails.

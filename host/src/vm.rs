@@ -33,6 +33,8 @@ pub const SOFTWARE_TPM: &str = "the VM's TPM is software on this machine: its ev
                                 nothing about hardware";
 /// Where the enclave of an image listens, from its measured command line.
 const PORT: u32 = 5000;
+/// What it then says on the console.
+const LISTENING: &str = "listening at vsock:5000";
 
 /// A VM, on the command line.
 #[derive(Debug, Args)]
@@ -165,6 +167,11 @@ impl Vm {
         let begun = Instant::now();
         loop {
             self.is_running()?;
+            // A stream that comes just when the VM's driver starts can end the vsock device for good: nobody knocks before.
+            if begun.elapsed() < limits::VM_SILENT_CONSOLE && !shown(&self.console).contains(LISTENING) {
+                sleep(limits::ATTACH_PAUSE).await;
+                continue;
+            }
             match Control::open(&*self.link).await {
                 // The VM is booting; what a device answers for it meanwhile says nothing.
                 Err(ControlError::Connect(_) | ControlError::Wire(_) | ControlError::Silent)
@@ -244,6 +251,10 @@ fn tail(console: &Path) -> String {
 /// The end of a file, as text that does nothing to a terminal.
 fn shown(file: &Path) -> String {
     let read = || -> io::Result<Vec<u8>> {
+        if !file.is_file() {
+            // A terminal, say, which is somebody else's to read.
+            return Ok(Vec::new());
+        }
         let mut file = File::open(file)?;
         let length = file.metadata()?.len();
         file.seek(SeekFrom::Start(length.saturating_sub(limits::VM_CONSOLE_TAIL)))?;

@@ -18,6 +18,8 @@ use crate::{bin, proc, wait_for};
 
 /// How long a start, a restart or a stop may take.
 const LIFECYCLE: Duration = Duration::from_secs(20);
+/// The same with a machine that boots.
+const MEASURED: Duration = Duration::from_secs(90);
 
 /// The host process, its enclave, and their files.
 pub struct Gateway {
@@ -65,6 +67,21 @@ impl Gateway {
         gateway.tls = true;
         gateway.enclave = Some(enclave);
         gateway.wait_ready();
+        gateway
+    }
+
+    /// Starts a host with a measured enclave, by `--enclave ADDRESS` or `--vm IMAGE`.
+    pub fn start_measured(setup: &Setup, words: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        setup.write(folder.path());
+        Self::start_measured_in(folder, words)
+    }
+
+    /// The same in a folder that holds its documents, and perhaps the store of an earlier run.
+    pub fn start_measured_in(folder: TempDir, words: &[&str]) -> Self {
+        let mut gateway = Self::spawn_host(folder, &[], &[&["--config", "cmcp-config.yaml"], words].concat());
+        gateway.tls = true;
+        gateway.wait_ready_for(MEASURED);
         gateway
     }
 
@@ -133,6 +150,7 @@ impl Gateway {
             .current_dir(folder.path())
             .env_remove("CMCP_DEV_MODE")
             .env("XDG_STATE_HOME", folder.path())
+            .env("PATH", path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log)
@@ -148,7 +166,16 @@ impl Gateway {
 
     /// Waits until `/readyz` says yes.
     pub fn wait_ready(&self) {
-        wait_for("gateway", LIFECYCLE, || self.get_once("/readyz").filter(|answer| answer.status() == 200));
+        self.wait_ready_for(LIFECYCLE);
+    }
+
+    /// The same for a machine that boots.
+    pub fn wait_booted(&self) {
+        self.wait_ready_for(MEASURED);
+    }
+
+    fn wait_ready_for(&self, limit: Duration) {
+        wait_for("gateway", limit, || self.get_once("/readyz").filter(|answer| answer.status() == 200));
     }
 
     fn get_once(&self, path: &str) -> Option<Message> {
@@ -279,6 +306,12 @@ impl Gateway {
     fn take_folder(&mut self) -> TempDir {
         std::mem::replace(&mut self.folder, tempfile::tempdir().expect("a temporary folder"))
     }
+}
+
+/// Where programs are found, with those that `tests/run vm` installed.
+fn path() -> std::ffi::OsString {
+    let found = std::env::var_os("PATH").unwrap_or_default();
+    std::env::join_paths([crate::vm::tools()].into_iter().chain(std::env::split_paths(&found))).expect("a path")
 }
 
 /// A gateway, and who calls it.

@@ -19,6 +19,7 @@ pub mod swtpm;
 pub mod tls;
 pub mod upstream;
 pub mod upstream_tls;
+pub mod vm;
 
 use std::time::{Duration, Instant};
 
