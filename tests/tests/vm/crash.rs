@@ -1,4 +1,5 @@
-//! A host that is killed while a machine that it did not start runs, and its successor.
+//! A host that is killed while a machine that it did not start runs, and its successor. The machine is one that somebody tried to
+//! override, in ways that have no effect.
 
 use std::time::Duration;
 
@@ -7,9 +8,10 @@ use tests::gateway::Gateway;
 use tests::setup::CONTACTS;
 use tests::store::Auditor;
 use tests::upstream::Upstream;
-use tests::vm::{Image, Machine, TpmState, turn};
+use tests::vm::{Image, TpmState, turn};
 use tests::{proc, wait_for};
 
+use crate::attacks::{overridden, unaffected};
 use crate::desk::Desk;
 use crate::load::{all_stored, under_load};
 use crate::{claimed, production};
@@ -19,7 +21,8 @@ use crate::{claimed, production};
 fn a_host_that_is_killed_loses_no_answer_and_another_goes_on() {
     let _turn = turn();
     let (image, auditor, tool) = (Image::of("metal"), Auditor::new(), Upstream::plain());
-    let machine = Machine::from_disk(&image.path("disk.vhd"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let machine = overridden(&folder, &image.bytes("disk.raw"));
     let mut vm = machine.start(&TpmState::new());
     let setup = production(&tool.url(), &auditor);
     let words = ["--enclave", &vm.address()];
@@ -27,6 +30,7 @@ fn a_host_that_is_killed_loses_no_answer_and_another_goes_on() {
     let desk = Desk::approving(&image, &gateway);
     assert_eq!(gateway.caller("alice").call("first", CONTACTS).status(), 200);
     let (claim, evidence) = claimed(&gateway, "first");
+    unaffected(&evidence, &image);
     desk.finds_ours(&claim, &evidence);
 
     let answered = under_load(&gateway, "load", || proc::signal(gateway.pid(), Signal::KILL));

@@ -1,6 +1,5 @@
 //! The desk of a relying party: what it approves, what it was shown, and what `cmcp-verify` says of it.
 
-use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::Value;
@@ -36,9 +35,9 @@ impl Desk {
         std::fs::write(self.0.path().join(name), bytes).expect("a file");
     }
 
-    /// Where the files are.
-    pub(crate) fn path(&self) -> &Path {
-        self.0.path()
+    /// A file's JSON.
+    pub(crate) fn json(&self, name: &str) -> Value {
+        serde_json::from_slice(&std::fs::read(self.0.path().join(name)).expect("a file")).expect("JSON")
     }
 
     /// `cmcp-verify` beside the files: exit code, and all that it says.

@@ -2,6 +2,8 @@
 //! those that `image/build` made. At most ten boots in all.
 
 mod attacks;
+mod azure;
+mod azure_single;
 mod crash;
 mod desk;
 mod end_to_end;
