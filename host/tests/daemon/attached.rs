@@ -43,7 +43,9 @@ fn serves_with_an_enclave_that_is_there_and_with_the_next_one() {
     let mut enclave = Enclave::start(&files);
     let mut host = Host::attached(&files, NOWHERE);
     let address = host.address();
-    assert!(host.output().starts_with("[cmcp] provider=azure (SEV-SNP) "), "{}", host.output());
+    let output = host.output();
+    assert!(output.starts_with("[cmcp] connecting to the enclave at unix:"), "{output}");
+    assert_eq!(output.lines().nth(1), Some("[cmcp] provider=azure (SEV-SNP) enforcement_mode=advisory"), "{output}");
     agent_says(address, "append 3");
     let first = agent_says(address, "boot");
     agent_says(address, "die");
