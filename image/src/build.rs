@@ -15,7 +15,7 @@ use crate::pins::Pins;
 use crate::progress::Progress;
 use crate::run::{output, program};
 use crate::tools::{self, PATH, Rust};
-use crate::{binary, cpio, disk, uki};
+use crate::{binary, disk, initramfs, uki};
 
 /// Name of the measurements of an image that nobody else can rebuild.
 pub const UNRELEASABLE: &str = "measurements.unreleasable.json";
@@ -181,25 +181,27 @@ fn put_together(
     inputs: Vec<Input>,
     folder: &Path,
 ) -> Result<Measurements, BuildError> {
-    let (initramfs, cmdline) = (initramfs(enclave), flavour.cmdline());
-    let efi = uki::assemble(stub, &uki::Parts { cmdline, initrd: &initramfs, linux: vmlinuz })?;
+    let (initramfs, cmdline) = (initramfs::archive(enclave), flavour.cmdline());
+    let initrd = initramfs::pack(&initramfs)?;
+    let efi = uki::assemble(stub, &uki::Parts { cmdline, initrd: &initrd, linux: vmlinuz })?;
     let raw = disk::raw(&efi, flavour.payload());
     let raw = raw.map_err(|error| BuildError::File { what: "make", path: folder.join("disk.raw"), error })?;
     let vhd = disk::vhd(raw.clone());
-    let built =
-        measurements::Built { enclave, vmlinuz, initramfs: &initramfs, cmdline, efi: &efi, disk: &raw, vhd: &vhd };
+    let built = measurements::Built {
+        enclave,
+        vmlinuz,
+        initramfs: &initramfs,
+        initrd: &initrd,
+        cmdline,
+        efi: &efi,
+        disk: &raw,
+        vhd: &vhd,
+    };
     let measurements = Measurements::of(flavour.name(), &built, inputs, env!("CARGO_PKG_VERSION"))?;
     for (name, bytes) in built.parts() {
         write(&folder.join(name), bytes)?;
     }
     Ok(measurements)
-}
-
-/// One program, what the kernel needs to give it a console, and where it mounts what it reads.
-fn initramfs(enclave: &[u8]) -> Vec<u8> {
-    let folders = ["dev", "proc", "sys"];
-    let archive = folders.into_iter().fold(cpio::Archive::new(), cpio::Archive::directory);
-    archive.node("dev/console", 0o600, 5, 1).file("init", 0o755, enclave).finish()
 }
 
 /// Writes the measurements under the name that says what they are good for, and leaves none under the other.

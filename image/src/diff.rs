@@ -109,7 +109,7 @@ pub fn locate(part: &str, a: &[u8], b: &[u8]) -> Option<Place> {
     }
     let inside = match part {
         "enclave.efi" | "vmlinuz" | "section .linux" => program(a, b),
-        "initramfs.cpio" | "section .initrd" => archive(a, b),
+        "initramfs.cpio" => archive(a, b),
         "disk.raw" | "disk.vhd" => disk(a, b),
         _ => None,
     };

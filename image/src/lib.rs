@@ -17,6 +17,7 @@ pub mod esp;
 pub mod fetch;
 pub mod flavour;
 pub mod gpt;
+pub mod initramfs;
 pub mod kernel;
 pub mod measurements;
 pub mod payload;

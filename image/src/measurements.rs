@@ -73,7 +73,8 @@ pub struct Input {
 }
 
 /// Names of the parts, in the order in which one is made from those before it.
-pub const PARTS: [&str; 7] = ["enclave", "vmlinuz", "initramfs.cpio", "cmdline", "enclave.efi", "disk.raw", "disk.vhd"];
+pub const PARTS: [&str; 8] =
+    ["enclave", "vmlinuz", "initramfs.cpio", "initramfs.cpio.xz", "cmdline", "enclave.efi", "disk.raw", "disk.vhd"];
 
 /// What a build made: the bytes of each part.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +85,8 @@ pub struct Built<'a> {
     pub vmlinuz: &'a [u8],
     /// The initramfs.
     pub initramfs: &'a [u8],
+    /// The initramfs as the EFI program has it.
+    pub initrd: &'a [u8],
     /// The command line.
     pub cmdline: &'a str,
     /// The EFI program.
@@ -96,12 +99,13 @@ pub struct Built<'a> {
 
 impl<'a> Built<'a> {
     /// Each part by its file's name, in the order of [`PARTS`].
-    pub fn parts(&self) -> [(&'static str, &'a [u8]); 7] {
-        let [enclave, vmlinuz, initramfs, cmdline, efi, disk, vhd] = PARTS;
+    pub fn parts(&self) -> [(&'static str, &'a [u8]); 8] {
+        let [enclave, vmlinuz, initramfs, initrd, cmdline, efi, disk, vhd] = PARTS;
         [
             (enclave, self.enclave),
             (vmlinuz, self.vmlinuz),
             (initramfs, self.initramfs),
+            (initrd, self.initrd),
             (cmdline, self.cmdline.as_bytes()),
             (efi, self.efi),
             (disk, self.disk),

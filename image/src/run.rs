@@ -40,9 +40,14 @@ fn passed(name: &&'static str) -> Option<(&'static str, OsString)> {
 
 /// Runs it and returns what it says.
 pub(crate) fn output(command: &mut Command) -> Result<String, BuildError> {
-    let output = command.output().map_err(|error| start(command, error))?;
+    Ok(String::from_utf8_lossy(&bytes(command)?).into_owned())
+}
+
+/// Runs it and returns what it writes.
+pub(crate) fn bytes(command: &mut Command) -> Result<Vec<u8>, BuildError> {
+    let output = answer(command)?;
     if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        return Ok(output.stdout);
     }
     let said = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
     Err(BuildError::Failed { program: name(command), status: output.status.to_string(), log: None, said })

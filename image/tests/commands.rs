@@ -24,8 +24,16 @@ impl Folder {
         let efi = efi(cmdline, &initramfs, linux);
         let disk = [b"disk", efi.as_slice()].concat();
         let vhd = disk::vhd(disk.clone());
-        let built =
-            Built { enclave, vmlinuz: linux, initramfs: &initramfs, cmdline, efi: &efi, disk: &disk, vhd: &vhd };
+        let built = Built {
+            enclave,
+            vmlinuz: linux,
+            initramfs: &initramfs,
+            initrd: &initramfs,
+            cmdline,
+            efi: &efi,
+            disk: &disk,
+            vhd: &vhd,
+        };
         for (name, bytes) in built.parts() {
             fs::write(folder.path(name), bytes).unwrap();
         }
@@ -53,7 +61,7 @@ fn the_same_image_is_the_same() {
     let (a, b) = (Folder::built(b"enclave", &kernel(), CMDLINE), Folder::built(b"enclave", &kernel(), CMDLINE));
     let (exit, text) = image(&[&"diff", &a.0, &b.0]);
     assert_eq!(exit, Exit::Done, "{text}");
-    assert_eq!(text.lines().filter(|line| line.starts_with("same ")).count(), 7, "{text}");
+    assert_eq!(text.lines().filter(|line| line.starts_with("same ")).count(), 8, "{text}");
     let (exit, text) = image(&[&"diff", &a.path("measurements.json"), &b.0]);
     assert_eq!(exit, Exit::Done, "{text}");
 }
@@ -66,7 +74,10 @@ fn a_changed_enclave_is_named_with_its_byte() {
     assert_eq!(exit, Exit::Different);
     assert!(text.ends_with("The first difference is in enclave, offset 6 (0x6): 65 against 66.\n"), "{text}");
     let differs: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("differs  ")?.split(':').next()).collect();
-    assert_eq!(differs, ["enclave", "initramfs.cpio", "enclave.efi", "disk.raw", "disk.vhd", "images"]);
+    assert_eq!(
+        differs,
+        ["enclave", "initramfs.cpio", "initramfs.cpio.xz", "enclave.efi", "disk.raw", "disk.vhd", "images"]
+    );
     let (exit, text) = image(&[&"diff", &a.path("measurements.json"), &b.path("measurements.json")]);
     assert_eq!(exit, Exit::Different);
     assert!(text.ends_with("The first difference is enclave; two folders would also show where in it.\n"), "{text}");
@@ -75,8 +86,7 @@ fn a_changed_enclave_is_named_with_its_byte() {
 #[test]
 fn each_part_is_opened_up() {
     let of = |a: &Folder, b: &Folder, keep: &str| {
-        for name in ["measurements.json", "enclave", "vmlinuz", "initramfs.cpio", "cmdline", "enclave.efi", "disk.raw"]
-        {
+        for name in image::measurements::PARTS.into_iter().chain(["measurements.json"]) {
             for folder in [a, b] {
                 let _ = if name == keep { Ok(()) } else { fs::remove_file(folder.path(name)) };
             }
@@ -91,11 +101,7 @@ fn each_part_is_opened_up() {
             built(b"enclavE", CMDLINE),
             "initramfs.cpio, file init, offset 6 (0x6): 65 against 45; offset 362",
         ),
-        (
-            "enclave.efi",
-            built(b"enclavE", CMDLINE),
-            "enclave.efi, section .initrd, file init, offset 6 (0x6): 65 against 45;",
-        ),
+        ("enclave.efi", built(b"enclavE", CMDLINE), "enclave.efi, section .initrd, offset 362 (0x16a): 65 against 45;"),
         (
             "enclave.efi",
             built(b"enclave", "debug"),

@@ -14,7 +14,7 @@ COMMON = {"azcopy", "cargo", "curl", "jq", "scp", "ssh", "stat", "cat"}
 # Ours: program in a document, where it is built, and the same without a folder.
 OURS = {"host": "host", "cmcp-verify": "cmcp-verify", "image/build": "image"}
 # Files of an image.
-PARTS = {"enclave", "vmlinuz", "initramfs.cpio", "cmdline", "enclave.efi", "disk.raw", "disk.vhd", "measurements.json"}
+PARTS = {"enclave", "vmlinuz", "initramfs.cpio", "initramfs.cpio.xz", "cmdline", "enclave.efi", "disk.raw", "disk.vhd", "measurements.json"}
 FLAVOURS = {"metal", "azure", "azure-single"}
 # Mistakes in the document, as in the templates: a part, what stands there instead, what must be said.
 MISTAKES = [

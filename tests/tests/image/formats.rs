@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use image::measurements::Image;
-use image::{authenticode, cpio, disk, payload, predict, tar, uki};
+use image::{authenticode, disk, initramfs, payload, predict, tar, uki};
 use tempfile::TempDir;
 
 /// Debian's systemd-boot-efi: a stub, and a program that stands in for a kernel.
@@ -32,9 +32,12 @@ fn kernel() -> Vec<u8> {
     std::fs::read(built).unwrap_or_else(|_| debian(KERNEL))
 }
 
+fn archive() -> Vec<u8> {
+    initramfs::archive(&vec![0x5a; 123_457])
+}
+
 fn initramfs() -> Vec<u8> {
-    let archive = cpio::Archive::new().directory("dev").directory("proc").directory("sys");
-    archive.node("dev/console", 0o600, 5, 1).file("init", 0o755, vec![0x5a; 123_457]).finish()
+    initramfs::pack(&archive()).unwrap()
 }
 
 fn program(kernel: &[u8]) -> Vec<u8> {
@@ -123,10 +126,17 @@ fn sections_are_what_objcopy_takes_out() {
 }
 
 #[test]
-fn initramfs_is_what_cpio_and_bsdtar_list() {
+fn initramfs_is_what_xz_cpio_and_bsdtar_list() {
     let files = Files::new();
-    let path = files.write("initramfs.cpio", &initramfs());
-    let listed = said("cpio", &["--extract", "--list", "--verbose", "--numeric-uid-gid", "--quiet", "--file", &path]);
+    let path = files.write("initramfs.cpio.xz", &initramfs());
+    let listed = said("xz", &["--list", "-vv", "--robot", &path]);
+    let block = listed.lines().find(|line| line.starts_with("block\t")).expect("a block");
+    assert!(block.contains("\tCRC32\t") && block.ends_with("\t--x86 --lzma2=dict=16MiB"), "{listed}");
+    said("xz", &["--decompress", &path]);
+    let path = files.path("initramfs.cpio");
+    assert_eq!(std::fs::read(&path).unwrap(), archive());
+    let path = path.to_str().unwrap();
+    let listed = said("cpio", &["--extract", "--list", "--verbose", "--numeric-uid-gid", "--quiet", "--file", path]);
     let lines: Vec<Vec<&str>> = listed.lines().map(|line| line.split_whitespace().collect()).collect();
     let seen: Vec<_> = lines.iter().map(|fields| (fields[0], fields[2], fields[3], *fields.last().unwrap())).collect();
     assert_eq!(
@@ -142,12 +152,12 @@ fn initramfs_is_what_cpio_and_bsdtar_list() {
     assert!(lines[3].join(" ").contains("5, 1"), "{listed}");
     assert!(lines.iter().all(|fields| fields.contains(&"1970")), "{listed}");
     assert_eq!(
-        said("bsdtar", &["-tf", &path]).lines().collect::<Vec<_>>(),
+        said("bsdtar", &["-tf", path]).lines().collect::<Vec<_>>(),
         ["dev", "proc", "sys", "dev/console", "init"]
     );
     let out = files.path("out");
     std::fs::create_dir(&out).unwrap();
-    said("bsdtar", &["-xf", &path, "-C", out.to_str().unwrap(), "init"]);
+    said("bsdtar", &["-xf", path, "-C", out.to_str().unwrap(), "init"]);
     assert_eq!(std::fs::read(out.join("init")).unwrap(), vec![0x5a; 123_457]);
 }
 

@@ -50,7 +50,7 @@ fn another_folder_home_and_user_build_the_same_bytes_and_another_source_byte_doe
     succeeded(elsewhere.build(unpinned()));
     let changed = measurements(&elsewhere.images());
     let differs = |pointer: &str| changed.pointer(pointer).expect(pointer) != here.pointer(pointer).expect(pointer);
-    for part in ["enclave", "initramfs.cpio", "enclave.efi", "disk.raw", "disk.vhd"] {
+    for part in ["enclave", "initramfs.cpio", "initramfs.cpio.xz", "enclave.efi", "disk.raw", "disk.vhd"] {
         assert!(differs(&format!("/parts/{part}")), "{part} is another");
     }
     assert!(!differs("/parts/vmlinuz") && !differs("/parts/cmdline"));

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use claim::b64u;
 use image::measurements::{Built, Measurements};
-use image::{disk, gpt, predict, uki};
+use image::{disk, gpt, initramfs, predict, uki};
 use serde_json::Value;
 use tempfile::TempDir;
 use tests::gateway::Gateway;
@@ -115,7 +115,7 @@ fn other_command_line(image: &Image) {
 
 /// QEMU does not start the program with one of its own.
 fn another_initramfs(image: &Image) {
-    let other = image.path("initramfs.cpio");
+    let other = image.path("initramfs.cpio.xz");
     let words = ["-initrd", other.to_str().expect("a path")];
     let mut vm = Machine::from_program(&image.path("enclave.efi")).with(&words).start(&TpmState::new());
     assert!(!vm.off().success(), "it was booted: {}", vm.console());
@@ -124,10 +124,15 @@ fn another_initramfs(image: &Image) {
 
 /// One byte of the enclave, in a text that it shows on request, is another one.
 fn one_byte(image: &Image) {
-    let mut program = image.bytes("enclave.efi");
+    let mut enclave = image.bytes("enclave");
     let text = b"usage: enclave --listen ADDRESS";
-    let at = program.windows(text.len()).position(|window| window == text).expect("the text");
-    program[at] ^= 0x20;
+    let at = enclave.windows(text.len()).position(|window| window == text).expect("the text");
+    enclave[at] ^= 0x20;
+    let initrd = initramfs::pack(&initramfs::archive(&enclave)).expect("xz");
+    let line = image.bytes("cmdline");
+    let (cmdline, linux) = (std::str::from_utf8(&line).expect("text"), image.bytes("vmlinuz"));
+    let parts = uki::Parts { cmdline, initrd: &initrd, linux: &linux };
+    let program = uki::assemble(&stub(Stub::Program252), &parts).expect("a program");
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("disk.raw");
     std::fs::write(&path, disk::raw(&program, None).expect("a disk")).expect("a file");
@@ -154,7 +159,7 @@ fn another_kernel(image: &Image) {
     let line = image.bytes("cmdline");
     let parts = uki::Parts {
         cmdline: std::str::from_utf8(&line).expect("text"),
-        initrd: &image.bytes("initramfs.cpio"),
+        initrd: &image.bytes("initramfs.cpio.xz"),
         linux: &kernel,
     };
     let program = uki::assemble(&stub(Stub::Program252), &parts).expect("a program");
@@ -166,10 +171,11 @@ fn another_kernel(image: &Image) {
 
 /// With a newer stub both overrides work. The registers have them.
 fn honoured_overrides(image: &Image) {
-    let (enclave, vmlinuz, initramfs) = (image.bytes("enclave"), image.bytes("vmlinuz"), image.bytes("initramfs.cpio"));
+    let (enclave, vmlinuz) = (image.bytes("enclave"), image.bytes("vmlinuz"));
+    let (initramfs, initrd) = (image.bytes("initramfs.cpio"), image.bytes("initramfs.cpio.xz"));
     let line = image.bytes("cmdline");
     let cmdline = std::str::from_utf8(&line).expect("text");
-    let parts = uki::Parts { cmdline, initrd: &initramfs, linux: &vmlinuz };
+    let parts = uki::Parts { cmdline, initrd: &initrd, linux: &vmlinuz };
     let efi = uki::assemble(&stub(Stub::Program257), &parts).expect("a program");
     let raw = disk::raw(&efi, None).expect("a disk");
     let vhd = disk::vhd(raw.clone());
@@ -177,6 +183,7 @@ fn honoured_overrides(image: &Image) {
         enclave: &enclave,
         vmlinuz: &vmlinuz,
         initramfs: &initramfs,
+        initrd: &initrd,
         cmdline,
         efi: &efi,
         disk: &raw,
