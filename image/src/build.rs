@@ -11,7 +11,7 @@ use crate::fetch::{Cache, Fetched, fetch, fetch_unpinned};
 use crate::flavour::{Flavour, Kernel};
 use crate::kernel::{self, Builder};
 use crate::measurements::{self, Input, Measurements};
-use crate::pins::Pins;
+use crate::pins::{Pins, Recorded, record};
 use crate::progress::Progress;
 use crate::run::{output, program};
 use crate::tools::{self, PATH, Rust};
@@ -42,12 +42,28 @@ pub fn build(checkout: &Checkout, order: &Order, progress: &Progress<'_>) -> Res
     order.flavours.iter().map(|flavour| works.image(*flavour, &order.to)).collect()
 }
 
+/// Writes into image/pins.toml what each kernel is; builds those twice that it has not. Returns them.
+///
+/// # Errors
+/// As [`build`], and a kernel that two builds made differently.
+pub fn record_kernels(checkout: &Checkout, progress: &Progress<'_>) -> Result<Vec<Recorded>, BuildError> {
+    let mut works = Works::open(checkout, true, progress)?;
+    let mut recorded = Vec::new();
+    for kernel in [Kernel::Metal, Kernel::Azure] {
+        let kernel = works.builder.record(kernel, progress)?;
+        record(&checkout.pins(), &kernel)?;
+        recorded.push(kernel);
+    }
+    Ok(recorded)
+}
+
 /// Inputs, fetched and checked.
 struct Inputs {
     rust: Rust,
     tools: Vec<Input>,
     source: Fetched,
     stub: Fetched,
+    kernels: Vec<Recorded>,
 }
 
 impl Inputs {
@@ -67,7 +83,8 @@ impl Inputs {
                 Ok((fetched, about))
             })
         };
-        Ok(Self { rust, tools, source: package(kernel::SOURCE)?, stub: package(STUB.0)? })
+        let (source, stub) = (package(kernel::SOURCE)?, package(STUB.0)?);
+        Ok(Self { rust, tools, source, stub, kernels: pins.kernels })
     }
 
     /// In a fixed order, for `measurements.json`.
@@ -110,7 +127,8 @@ impl<'a, 'p> Works<'a, 'p> {
         let cache = Cache::of_user()?;
         let inputs = Inputs::gather(checkout, &cache, pinned, progress)?;
         let stub = stub(checkout, &inputs.stub)?;
-        let builder = Builder::new(checkout, cache, inputs.source.clone(), inputs.tools.clone());
+        let (source, tools) = (inputs.source.clone(), inputs.tools.clone());
+        let builder = Builder::new(checkout, cache, source, tools, inputs.kernels.clone(), pinned);
         Ok(Self {
             checkout,
             progress,

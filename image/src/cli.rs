@@ -109,7 +109,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &
         Command::Build(args) => build::run(&args, out, err),
         Command::Diff(args) => diff::run(&args, out),
         Command::Payload(args) => payload::run(&args, out),
-        Command::Pins(args) => pins::run(&args, out),
+        Command::Pins(args) => pins::run(&args, out, err),
         Command::Predict(args) => predict::run(&args, out),
         Command::Verify(args) => verify::run(&args, out, err),
     };

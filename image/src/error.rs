@@ -115,6 +115,24 @@ pub enum BuildError {
         /// One a line.
         list: String,
     },
+    /// A kernel that is not what the same inputs made before.
+    #[error(
+        "KERNEL DIFFERS: {kernel} has sha256 {}, {other} has {}, both from the same inputs. If {} is not what a build made, remove it; \
+         else something gets into the kernel that image/pins.toml does not name",
+        found.hex(), expected.hex(), cached.display()
+    )]
+    KernelDiffers {
+        /// Which.
+        kernel: &'static str,
+        /// Its hash.
+        found: Digest,
+        /// What it is compared with.
+        other: &'static str,
+        /// The hash of that.
+        expected: Digest,
+        /// Where it is from, if it was not built just now.
+        cached: PathBuf,
+    },
     /// An enclave that must not be in an image.
     #[error("ENCLAVE REFUSED: {0}")]
     Enclave(String),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use claim::Digest;
-use toml_edit::{ArrayOfTables, DocumentMut, Table, value};
+use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 
 use crate::apt::Archive;
 use crate::error::{BuildError, text, write};
@@ -17,6 +17,19 @@ pub struct Pins {
     pub test: Vec<Package>,
     /// Packages that must be installed.
     pub tools: Vec<Tool>,
+    /// Kernels that were built of them before.
+    pub kernels: Vec<Recorded>,
+}
+
+/// A kernel that was built before, twice and elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// Which kernel.
+    pub name: String,
+    /// The hash of everything that it was made from.
+    pub inputs: Digest,
+    /// Its bytes' hash.
+    pub sha256: Digest,
 }
 
 /// A package used as bytes.
@@ -57,7 +70,8 @@ impl Pins {
         let list = |kind: &str| document.get(kind).and_then(|item| item.as_array_of_tables());
         let packages = |kind| list(kind).into_iter().flatten().map(package).collect::<Result<Vec<_>, _>>();
         let tools = list("tool").into_iter().flatten().map(tool).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { data: packages("data")?, test: packages("test")?, tools })
+        let kernels = list("kernel").into_iter().flatten().map(recorded).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { data: packages("data")?, test: packages("test")?, tools, kernels })
     }
 
     /// The package of that name that images are made from.
@@ -72,12 +86,22 @@ impl Pins {
 
 fn package(table: &Table) -> Result<Package, String> {
     let Tool { name, version } = tool(table)?;
-    let sha256 = Digest::parse(&member(table, "sha256")?).map_err(|error| format!("{name}: sha256: {error}"))?;
+    let sha256 = hash(table, &name, "sha256")?;
     Ok(Package { name, version, suite: member(table, "suite")?, file: member(table, "file")?, sha256 })
 }
 
 fn tool(table: &Table) -> Result<Tool, String> {
     Ok(Tool { name: member(table, "package")?, version: member(table, "version")? })
+}
+
+fn recorded(table: &Table) -> Result<Recorded, String> {
+    let name = member(table, "name")?;
+    let (inputs, sha256) = (hash(table, &name, "inputs")?, hash(table, &name, "sha256")?);
+    Ok(Recorded { name, inputs, sha256 })
+}
+
+fn hash(table: &Table, of: &str, name: &str) -> Result<Digest, String> {
+    Digest::parse(&member(table, name)?).map_err(|error| format!("{of}: {name}: {error}"))
 }
 
 fn member(table: &Table, name: &str) -> Result<String, String> {
@@ -106,6 +130,27 @@ pub fn update(path: &Path, archive: &Archive) -> Result<Vec<String>, BuildError>
         write(path, document.to_string())?;
     }
     Ok(changes)
+}
+
+/// Writes into the list what a kernel is, in place of what it was before.
+///
+/// # Errors
+/// A list that is none.
+pub fn record(path: &Path, kernel: &Recorded) -> Result<(), BuildError> {
+    let mut document = text(path)?.parse::<DocumentMut>().map_err(|error| BuildError::input(path, &error))?;
+    let kernels = document.entry("kernel").or_insert(Item::ArrayOfTables(ArrayOfTables::new()));
+    let kernels = kernels.as_array_of_tables_mut().ok_or_else(|| BuildError::input(path, &"kernel is no list"))?;
+    let is_it = |table: &Table| table.get("name").and_then(Item::as_str) == Some(&kernel.name);
+    if !kernels.iter().any(is_it) {
+        kernels.push(Table::new());
+    }
+    // A new one is the last, and has no name yet.
+    for table in kernels.iter_mut().filter(|table| is_it(table) || table.is_empty()) {
+        set(table, "name", kernel.name.clone());
+        set(table, "inputs", kernel.inputs.hex());
+        set(table, "sha256", kernel.sha256.hex());
+    }
+    write(path, document.to_string())
 }
 
 enum Renewal {
@@ -182,5 +227,22 @@ mod tests {
             |text: &str| text.lines().filter(|line| line.starts_with('#')).map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(comments(&text(&path).unwrap()), comments(&before));
         assert!(update(&path, &archive).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_kernel_is_recorded_in_place_of_what_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pins.toml");
+        std::fs::write(&path, "# Packages.\n[[tool]]\npackage = \"bc\"\nversion = \"1\"\n").unwrap();
+        let kernel = |name: &str, inputs: &str| Recorded {
+            name: name.to_owned(),
+            inputs: Digest::of(inputs),
+            sha256: Digest::of(name),
+        };
+        for kernel in [kernel("metal", "a"), kernel("azure", "a"), kernel("metal", "b")] {
+            record(&path, &kernel).unwrap();
+        }
+        assert_eq!(Pins::read(&path).unwrap().kernels, [kernel("metal", "b"), kernel("azure", "a")]);
+        assert!(text(&path).unwrap().starts_with("# Packages.\n[[tool]]\n"));
     }
 }

@@ -6,8 +6,10 @@ use clap::Subcommand;
 
 use super::{CliError, Exit, In};
 use crate::apt::Archive;
+use crate::build::record_kernels;
 use crate::fetch::{Cache, fetch};
 use crate::pins::{Pins, update};
+use crate::progress::Progress;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -27,30 +29,36 @@ enum Command {
     },
     /// Write into image/pins.toml what the archive has now, and print what changed: for review
     Update,
+    /// Write into image/pins.toml what each kernel is that the pins make: one that is not there yet is built twice, in two folders
+    Kernels,
 }
 
-pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, CliError> {
+pub(super) fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Result<Exit, CliError> {
     let checkout = args.within.checkout()?;
-    let cache = Cache::of_user()?;
     match args.command {
         Command::Fetch { test } => {
-            let pins = Pins::read(&checkout.pins())?;
+            let (pins, cache) = (Pins::read(&checkout.pins())?, Cache::of_user()?);
             for package in if test { pins.test } else { pins.data } {
                 let fetched = fetch(&package, &cache)?;
                 writeln!(out, "{} {} {} {}", package.name, package.version, fetched.sha256, fetched.path.display())?;
             }
         }
         Command::Update => {
-            let changes = update(&checkout.pins(), &Archive::at(cache.root()))?;
+            let changes = update(&checkout.pins(), &Archive::at(Cache::of_user()?.root()))?;
             for change in &changes {
                 writeln!(out, "{change}")?;
             }
             let what = if changes.is_empty() {
                 "the archive has nothing newer"
             } else {
-                "review the change, build, and commit both"
+                "review the change, run image/build pins kernels, build, and commit all"
             };
             writeln!(out, "{}: {what}", checkout.pins().display())?;
+        }
+        Command::Kernels => {
+            for kernel in record_kernels(&checkout, &Progress::to(err))? {
+                writeln!(out, "{} {}", kernel.name, kernel.sha256)?;
+            }
         }
     }
     Ok(Exit::Done)

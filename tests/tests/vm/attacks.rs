@@ -30,7 +30,7 @@ fn shown(mut vm: Vm, image: &Image) -> (Value, Value, Desk) {
     let gateway = Gateway::start_measured(&production(&tool.url(), &auditor), &["--enclave", &vm.address()]);
     assert_eq!(gateway.caller("alice").call("s", CONTACTS).status(), 200);
     let (claim, evidence) = claimed(&gateway, "s");
-    let desk = Desk::approving(image, &gateway);
+    let desk = Desk::approving(image, gateway.folder());
     assert!(gateway.stop().0.success());
     assert!(vm.off().success(), "it switches itself off: {}", vm.console());
     (claim, evidence, desk)

@@ -64,7 +64,7 @@ fn the_quickstart_over_tcp() {
     vm.wait_listening();
     let gateway =
         Gateway::start_measured(&production(&tool.url(), &auditor), &["--enclave", &format!("tcp://{enclave}")]);
-    let desk = Desk::approving(&image, &gateway);
+    let desk = Desk::approving(&image, gateway.folder());
     let alice = gateway.caller("alice");
     assert_eq!(alice.call("first", CONTACTS).status(), 200);
     assert_eq!(alice.post("/sessions/first/close", b"").status(), 200);

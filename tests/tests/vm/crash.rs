@@ -27,7 +27,7 @@ fn a_host_that_is_killed_loses_no_answer_and_another_goes_on() {
     let setup = production(&tool.url(), &auditor);
     let words = ["--enclave", &vm.address()];
     let gateway = Gateway::start_measured(&setup, &words);
-    let desk = Desk::approving(&image, &gateway);
+    let desk = Desk::approving(&image, gateway.folder());
     assert_eq!(gateway.caller("alice").call("first", CONTACTS).status(), 200);
     let (claim, evidence) = claimed(&gateway, "first");
     unaffected(&evidence, &image);

@@ -1,33 +1,38 @@
 //! The desk of a relying party: what it approves, what it was shown, and what `cmcp-verify` says of it.
 
+use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::Value;
 use tempfile::TempDir;
 use tests::bin;
-use tests::gateway::Gateway;
 use tests::vm::Image;
 
 /// Files of a relying party.
 pub(crate) struct Desk(TempDir);
 
 impl Desk {
-    /// Of one that has built the image and read the documents: nothing is asked of the gateway.
-    pub(crate) fn approving(image: &Image, gateway: &Gateway) -> Self {
+    /// Of one that has built the image and read the documents in this folder: nothing is asked of the gateway.
+    pub(crate) fn approving(image: &Image, documents: &Path) -> Self {
         let desk = Self(tempfile::tempdir().expect("a folder"));
         let mut check = Command::new(bin::path("host"));
-        check.args(["check", "--json", "--config"]).arg(gateway.folder().join("cmcp-config.yaml"));
+        check.args(["check", "--json", "--config"]).arg(documents.join("cmcp-config.yaml"));
         let checked = check.env_remove("CMCP_DEV_MODE").output().expect("host runs");
         desk.save("documents.json", &checked.stdout);
         let mut measurements = image.measurements();
         // What was built without pins nobody approves, but these tests, where the archive has other packages by now.
         measurements.as_object_mut().expect("an object").remove("unreleasable");
         desk.save("measurements.json", measurements.to_string().as_bytes());
-        let words = ["reference", "--measurements", "measurements.json", "--documents", "documents.json"];
-        let (code, approved) = desk.run(&words);
-        assert_eq!(code, Some(0), "{approved}");
-        desk.save("approved.json", approved.as_bytes());
+        desk.approve(&[]);
         desk
+    }
+
+    /// Approves anew, with these words besides.
+    pub(crate) fn approve(&self, more: &[&str]) {
+        let words = ["reference", "--measurements", "measurements.json", "--documents", "documents.json"];
+        let (code, approved) = self.run(&[&words, more].concat());
+        assert_eq!(code, Some(0), "{approved}");
+        self.save("approved.json", approved.as_bytes());
     }
 
     /// Keeps a file.

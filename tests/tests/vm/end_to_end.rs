@@ -37,7 +37,7 @@ fn the_quickstart_in_a_machine_of_the_host() {
     let gateway = Gateway::start_measured(&setup, &["--vm", booted.to_str().expect("a path")]);
     assert!(gateway.log().contains("TPM is software"), "{}", gateway.log());
     assert_eq!(processes(&gateway).len(), 3);
-    let desk = Desk::approving(&image, &gateway);
+    let desk = Desk::approving(&image, gateway.folder());
 
     let first = served(&gateway, &image, &desk);
     let answered = died_and_restarted(&gateway, &desk, &first);
