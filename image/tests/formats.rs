@@ -249,12 +249,14 @@ proptest! {
     fn a_changed_byte_is_named(index in any::<prop::sample::Index>(), mask in 1_u8..) {
         let enclave = vec![7; 5000];
         let at = index.index(enclave.len());
-        let (initrd, linux) = (initramfs(&enclave), kernel());
-        let a = efi(CMDLINE, &initrd, &linux);
-        let b = efi(CMDLINE, &initramfs(&flipped(&enclave, at, mask)), &linux);
-        let place = diff::locate("enclave.efi", &a, &b).unwrap();
-        prop_assert_eq!(&place.within, &["enclave.efi", "section .initrd", "file init"]);
+        let (initrd, other, linux) = (initramfs(&enclave), initramfs(&flipped(&enclave, at, mask)), kernel());
+        let place = diff::locate("initramfs.cpio", &initrd, &other).unwrap();
+        prop_assert_eq!(&place.within, &["initramfs.cpio", "file init"]);
         prop_assert_eq!(place.inner, at);
+        prop_assert_eq!(initrd[place.outer] ^ other[place.outer], mask);
+        let (a, b) = (efi(CMDLINE, &initrd, &linux), efi(CMDLINE, &other, &linux));
+        let place = diff::locate("enclave.efi", &a, &b).unwrap();
+        prop_assert_eq!(&place.within, &["enclave.efi", "section .initrd"]);
         prop_assert_eq!(a[place.outer] ^ b[place.outer], mask);
         let linux = flipped(&linux, 0x400 + at % 1000, mask);
         let place = diff::locate("enclave.efi", &a, &efi(CMDLINE, &initrd, &linux)).unwrap();
