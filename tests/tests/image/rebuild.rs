@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Output;
 
 use image::binary::DEV_MODE;
+use image::pins::Pins;
 use serde_json::Value;
 
 use crate::elsewhere::{Elsewhere, root, succeeded, tool};
@@ -29,7 +30,7 @@ fn said(output: &Output) -> String {
 }
 
 #[test]
-fn another_folder_home_and_user_build_the_same_bytes_and_another_source_byte_does_not() {
+fn another_folder_home_and_user_build_the_same_bytes() {
     let here = measurements(&root().join("target/image"));
     let elsewhere = Elsewhere::copy_of(&root());
     succeeded(elsewhere.build(unpinned()));
@@ -41,28 +42,29 @@ fn another_folder_home_and_user_build_the_same_bytes_and_another_source_byte_doe
         assert!(bytes == other, "{name} is the same");
         assert_eq!(Value::from(claim::Digest::of(&bytes).to_string()), digest, "{name}");
     }
+}
 
-    elsewhere.change(
-        "enclave/src/options.rs",
-        "The measured part of the gateway.",
-        "The measured Part of the gateway.",
-    );
-    succeeded(elsewhere.build(unpinned()));
-    let changed = measurements(&elsewhere.images());
-    let differs = |pointer: &str| changed.pointer(pointer).expect(pointer) != here.pointer(pointer).expect(pointer);
+#[test]
+fn another_source_byte_builds_another_image() {
+    let here = measurements(&root().join("target/image"));
+    let changed = Elsewhere::beside(&root());
+    changed.change("enclave/src/options.rs", "The measured part of the gateway.", "The measured Part of the gateway.");
+    let there = if unpinned() {
+        succeeded(changed.build(true));
+        measurements(&changed.images())
+    } else {
+        let verdict = changed.verify(&root().join("target/image/metal/measurements.json"));
+        assert_eq!(verdict.status.code(), Some(1), "{}", said(&verdict));
+        assert!(said(&verdict).contains("DIFFERENT: the first part that differs is enclave."), "{}", said(&verdict));
+        measurements(&changed.rebuilt())
+    };
+    let differs = |pointer: &str| there.pointer(pointer).expect(pointer) != here.pointer(pointer).expect(pointer);
     for part in ["enclave", "initramfs.cpio", "initramfs.cpio.xz", "enclave.efi", "disk.raw", "disk.vhd"] {
         assert!(differs(&format!("/parts/{part}")), "{part} is another");
     }
     assert!(!differs("/parts/vmlinuz") && !differs("/parts/cmdline"));
     for pcr in ["4", "9", "11"] {
         assert!(differs(&format!("/images/0/pcrs/{pcr}")) && differs(&format!("/images/1/pcrs/{pcr}")), "PCR {pcr}");
-    }
-
-    if !unpinned() {
-        let published = root().join("target/image/metal/measurements.json");
-        let verdict = elsewhere.verify(&published);
-        assert_eq!(verdict.status.code(), Some(1), "{}", said(&verdict));
-        assert!(said(&verdict).contains("DIFFERENT: the first part that differs is enclave."), "{}", said(&verdict));
     }
 }
 
@@ -104,8 +106,18 @@ fn a_pin_that_is_withdrawn_and_one_with_other_bytes_end_the_build() {
 }
 
 #[test]
-fn the_kernel_must_be_what_its_configuration_and_the_policy_say() {
+fn the_kernel_must_be_the_recorded_one_and_what_its_configuration_and_the_policy_say() {
     let elsewhere = Elsewhere::copy_of(&root());
+    let pins = Pins::read(&root().join("image/pins.toml")).expect("pins");
+    let recorded = pins.kernels.iter().find(|kernel| kernel.name == "metal").expect("it is recorded").sha256.hex();
+    if !unpinned() {
+        let another = "5".repeat(64);
+        elsewhere.change("image/pins.toml", &recorded, &another);
+        let refused = said(&elsewhere.build(false));
+        let words = format!("KERNEL DIFFERS: metal has sha256 {recorded}, the one in image/pins.toml has {another}");
+        assert!(refused.contains(&words), "{refused}");
+        elsewhere.change("image/pins.toml", &another, &recorded);
+    }
     elsewhere.change(
         "image/kernel/policy",
         "both  MODULES                                n",
