@@ -3,7 +3,8 @@
 //! It never returns and never lets the kernel panic on its account. What it has to say goes to the console, which is the host's to
 //! read: places in this code, the system's errors, nothing that a peer said.
 
-use std::io;
+use std::fmt;
+use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::sleep;
 use std::time::Instant;
@@ -43,7 +44,7 @@ pub fn run(work: impl FnOnce() -> Result<End, String>) -> ! {
         Ok(End::Lost) => ("the control stream has ended: restart".to_owned(), RebootCommand::Restart),
         Err(error) => (format!("{error}: power off"), RebootCommand::PowerOff),
     };
-    eprintln!("enclave: {words}");
+    say(format_args!("enclave: {words}"));
     if command == RebootCommand::Restart {
         // A host on this machine may have a word to say on why it ended; and no host makes it do nothing but start.
         sleep(limits::RESTART_PAUSE);
@@ -52,8 +53,13 @@ pub fn run(work: impl FnOnce() -> Result<End, String>) -> ! {
     let _ = rustix::termios::tcdrain(io::stderr());
     let error = reboot(command).err();
     // Only a machine that is none, such as a container, comes here.
-    eprintln!("enclave: no power over this machine: {error:?}");
+    say(format_args!("enclave: no power over this machine: {error:?}"));
     std::process::exit(1)
+}
+
+/// Says a line in one piece: a machine's console has other writers.
+pub fn say(line: fmt::Arguments<'_>) {
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 /// A panic here ends one machine in order, instead of making the kernel panic.

@@ -9,7 +9,7 @@ use enclave::serve::{Enclave, End};
 use tokio::runtime::{Builder, LocalOptions};
 
 fn main() -> ExitCode {
-    std::panic::set_hook(Box::new(|panic| eprintln!("enclave: {}", place(panic))));
+    std::panic::set_hook(Box::new(|panic| init::say(format_args!("enclave: {}", place(panic)))));
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     #[cfg(feature = "sandbox")]
     enclave::payload::play_part(&arguments);
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     match Options::parse(arguments).and_then(run) {
         Ok(End::Stopped | End::Lost) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("enclave: {error}");
+            init::say(format_args!("enclave: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -50,7 +50,7 @@ fn run(options: Options) -> Result<End, String> {
         let listener = listener.map_err(|error| format!("cannot listen at {}: {error}", options.listen))?;
         if init::is_first() {
             let (version, listen, isolation) = (env!("CARGO_PKG_VERSION"), &options.listen, options.isolation);
-            eprintln!("enclave: {version} listening at {listen}, isolation {isolation}");
+            init::say(format_args!("enclave: {version} listening at {listen}, isolation {isolation}"));
         }
         Ok(Enclave::new(options).run(listener).await)
     })

@@ -25,6 +25,7 @@ use rustix::process::WaitOptions;
 use rustix::system::{RebootCommand, reboot, sysinfo};
 use rustix::thread::UnshareFlags;
 
+use crate::init::say;
 use crate::limits;
 
 /// Argument that makes this program the supervisor.
@@ -76,14 +77,14 @@ fn reap(supervisor: u32) {
             _ => break,
         }
     }
-    eprintln!("enclave: the payload's supervisor has ended: restart");
+    say(format_args!("enclave: the payload's supervisor has ended: restart"));
     let _ = reboot(RebootCommand::Restart);
 }
 
 /// Runs the payload, again and again.
 fn supervise() -> ! {
     if let Err(error) = bound() {
-        eprintln!("payload: no bounds for it: {error}");
+        say(format_args!("payload: no bounds for it: {error}"));
         std::process::exit(1);
     }
     let mut pause = limits::PAYLOAD_FIRST_PAUSE;
@@ -93,7 +94,7 @@ fn supervise() -> ! {
         // Whatever it has left behind.
         let _ = fs::write(Path::new(GROUP).join("cgroup.kill"), "1");
         pause = next_pause(pause, began.elapsed());
-        eprintln!("payload: {how}; again in {} s", pause.as_secs());
+        say(format_args!("payload: {how}; again in {} s", pause.as_secs()));
         thread::sleep(pause);
     }
 }
