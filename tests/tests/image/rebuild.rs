@@ -6,6 +6,7 @@ use std::process::Output;
 use image::binary::DEV_MODE;
 use image::pins::Pins;
 use serde_json::Value;
+use tests::bin;
 
 use crate::elsewhere::{Elsewhere, root, succeeded, tool};
 
@@ -132,9 +133,9 @@ fn the_kernel_must_be_the_recorded_one_and_what_its_configuration_and_the_policy
 
 #[test]
 fn the_search_for_dev_mode_finds_it_where_it_is() {
-    let has = |path: &str| {
-        let bytes = std::fs::read(root().join(path)).expect("an enclave");
+    let has = |path: &Path| {
+        let bytes = std::fs::read(path).expect("an enclave");
         bytes.windows(DEV_MODE.len()).any(|window| window == DEV_MODE.as_bytes())
     };
-    assert!(has("target/debug/enclave") && !has("target/image/metal/enclave"));
+    assert!(has(&bin::path("enclave")) && !has(&root().join("target/image/metal/enclave")));
 }
