@@ -279,6 +279,11 @@ pub fn token(name: &str) -> String {
     claim::Digest::of(format!("token of {name}")).hex()
 }
 
+/// What its `Authorization` says.
+pub fn bearer(name: &str) -> String {
+    format!("Bearer {}", token(name))
+}
+
 fn token_hash(name: &str) -> String {
     claim::Digest::of(token(name)).prefixed()
 }

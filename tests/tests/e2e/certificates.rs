@@ -9,7 +9,7 @@ use tests::bin;
 use tests::gateway::Gateway;
 use tests::http::Message;
 use tests::issuer::now;
-use tests::setup::{CONTACTS, Setup, call_params, rpc, token};
+use tests::setup::{CONTACTS, Setup, bearer, call_params, rpc};
 use tests::tls::{self, Ca, Shows, pem};
 use tests::upstream::Upstream;
 use tests::wait_for;
@@ -98,7 +98,7 @@ fn without_a_certificate_there_is_the_operator_and_what_is_public() {
     assert_eq!(code(&asked(&gateway, &a, "POST", "/sessions/s/reset", b"")), (403, "OPERATOR_REQUIRED".to_owned()));
     // A token beside the certificate is the operator's or refused.
     for (name, status) in [("operator", 200), ("a", 401)] {
-        let authorization = format!("Bearer {}", token(name));
+        let authorization = bearer(name);
         let mut connection = tls::connect_as(gateway.address, &a).expect("a handshake").connection;
         let headers = [("authorization", authorization.as_str())];
         let answer = connection.request("GET", "/session/s/claim", &headers, b"").expect("an answer");

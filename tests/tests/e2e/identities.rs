@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tests::agent::{LegacyAgent, Modern};
 use tests::gateway::{Gateway, Named};
-use tests::setup::{CONTACTS, Setup, WHO_CALLS_WHAT, call_params, rpc, token};
+use tests::setup::{CONTACTS, Setup, WHO_CALLS_WHAT, bearer, call_params, rpc, token};
 use tests::upstream::Upstream;
 use tests::wait_for;
 
@@ -26,8 +26,8 @@ fn code(answer: &tests::http::Message) -> (u16, String) {
 fn who_has_no_token_gets_nothing() {
     let tool = Upstream::plain();
     let gateway = start(&tool);
-    let good = format!("Bearer {}", token("a"));
-    let other = format!("Bearer {}", token("c"));
+    let good = bearer("a");
+    let other = bearer("c");
     let hash = format!("Bearer {}", claim::Digest::of(token("a")).prefixed());
     let huge = format!("Bearer {}", "x".repeat(60_000));
     let call = rpc(1, "tools/call", &call_params(CONTACTS, "s"));

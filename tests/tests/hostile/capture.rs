@@ -8,7 +8,7 @@ use claim::{Digest, b64u};
 use serde_json::json;
 use tests::hostile::{HostileHost, Unbooted, bundle};
 use tests::http::Connection;
-use tests::setup::{CONTACTS, Setup, call_params, rpc, token};
+use tests::setup::{CONTACTS, Setup, bearer, call_params, rpc, token};
 use tests::store::Auditor;
 use tests::tls::{self, Trust};
 use tests::upstream::Upstream;
@@ -57,7 +57,7 @@ fn quickstart(secure: bool) -> Vec<u8> {
         }
     };
     let ask = |caller: &str, method: &str, path: &str, body: &[u8]| {
-        let authorization = format!("Bearer {}", token(caller));
+        let authorization = bearer(caller);
         let headers = [("content-type", "application/json"), ("authorization", authorization.as_str())];
         let answer = connect().request(method, path, &headers, body).expect("an answer");
         assert_eq!(answer.status(), 200, "{path}: {}", answer.text());

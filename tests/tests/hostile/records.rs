@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tests::hostile::{Fault, HostileHost};
-use tests::setup::{Setup, token};
+use tests::setup::{Setup, bearer};
 use tests::store::kind;
 use tests::upstream::Upstream;
 use tests::wait_for;
@@ -72,7 +72,7 @@ fn a_reset_counts_once_and_comes_before_what_it_lets_through() {
     let tool = Upstream::plain();
     let setup = Setup::quickstart(&tool.url()).mode("enforcing").limit("store_timeout_ms", 1000).operated();
     let host = HostileHost::start(&setup);
-    let authorization = format!("Bearer {}", token("operator"));
+    let authorization = bearer("operator");
     let reset = || {
         let headers = [("authorization", authorization.as_str())];
         host.connect().request("POST", "/sessions/s/reset", &headers, b"").expect("an answer")

@@ -13,7 +13,7 @@ use claim::{Digest, b64u};
 use serde_json::{Value, json};
 use tests::hostile::{Dialling, HostileHost, Tamper, Unbooted, bundle};
 use tests::http::{Connection, Message};
-use tests::setup::{CONTACTS, Setup, call_params, rpc, token};
+use tests::setup::{CONTACTS, Setup, bearer, call_params, rpc};
 use tests::tls::{self, Trust};
 use tests::upstream::{Reply, Upstream};
 use tests::upstream_tls::{Identity, TlsFront};
@@ -267,7 +267,7 @@ fn a_secret_passes_the_host_unread() {
     let body = json!({
         "value": value, "server": order.server, "pin": order.pin, "signature": key.sign_provision(&order),
     });
-    let operator = format!("Bearer {}", token("operator"));
+    let operator = bearer("operator");
     let answer = connect().request("PUT", "/secrets/crm", &[("authorization", &operator)], body.to_string().as_bytes());
     assert_eq!(answer.expect("an answer").status(), 200);
     assert_eq!(call_over(connect(), "after").status(), 200);

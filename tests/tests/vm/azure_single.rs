@@ -12,7 +12,7 @@ use image::tar;
 use serde_json::json;
 use tests::hostile::bundle;
 use tests::http::Message;
-use tests::setup::{CONTACTS, Setup, call_params, rpc, token};
+use tests::setup::{CONTACTS, Setup, bearer, call_params, rpc};
 use tests::store::Auditor;
 use tests::tls::{self, Trust};
 use tests::upstream::Upstream;
@@ -101,7 +101,7 @@ fn start(disk: &Path, agents: SocketAddr) -> Vm {
 
 /// What alice is answered.
 fn asked(gateway: SocketAddr, method: &str, path: &str, body: &[u8]) -> io::Result<Message> {
-    let authorization = format!("Bearer {}", token("alice"));
+    let authorization = bearer("alice");
     let headers = [("content-type", "application/json"), ("authorization", authorization.as_str())];
     tls::connect(gateway, None, &Trust::Anybody)?.connection.request(method, path, &headers, body)
 }

@@ -7,10 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use serde_json::json;
 use tests::gateway::Gateway;
 use tests::http::Connection;
-use tests::setup::{CONTACTS, rpc, token};
+use tests::setup::{CONTACTS, bearer, call_params, rpc};
 use tests::store::{Auditor, cmcp_verify};
 use tests::tls::{self, Trust};
 use tests::wait_for;
@@ -54,11 +53,10 @@ fn agent(gateway: &Gateway, session: &str, stop: &AtomicBool, answered: &Mutex<A
 
 /// Hash of the entry that an answer names; nothing without an answer.
 fn call(connection: &mut Connection, session: &str) -> Option<String> {
-    let params =
-        json!({"name": CONTACTS, "arguments": {"query": "x"}, "_cmcp": {"session_id": session, "workflow_id": "w"}});
-    let authorization = format!("Bearer {}", token("alice"));
+    let authorization = bearer("alice");
     let headers = [("content-type", "application/json"), ("authorization", authorization.as_str())];
-    let answer = connection.request("POST", "/mcp", &headers, &rpc(1, "tools/call", &params)).ok()?;
+    let answer =
+        connection.request("POST", "/mcp", &headers, &rpc(1, "tools/call", &call_params(CONTACTS, session))).ok()?;
     answer.json()["result"]["_cmcp"]["audit_entry_hash"].as_str().map(str::to_owned)
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tests::http::{Events, request_bytes};
 use tests::impostor::{Boot, Impostor};
-use tests::setup::token;
+use tests::setup::bearer;
 use tests::wait_for;
 
 use super::{INITIALIZE, Listening, Party, Spawned};
@@ -71,7 +71,7 @@ fn an_endpoint_passes_everything_and_adds_the_token() {
     assert_eq!(connection.receive().expect("an answer").body, b"abc");
     for request in impostor.requests() {
         let all: Vec<_> = request.headers.iter().filter(|(name, _)| name == "authorization").collect();
-        assert_eq!(all, [&("authorization".to_owned(), format!("Bearer {}", token("alice")))]);
+        assert_eq!(all, [&("authorization".to_owned(), bearer("alice"))]);
     }
     assert_eq!(impostor.requests()[0].header("mcp-session-id"), Some("s"));
 

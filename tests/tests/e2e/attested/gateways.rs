@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tests::bin;
 use tests::gateway::Gateway;
 use tests::impostor::{Boot, Impostor};
-use tests::setup::{CONTACTS, Setup, call_params, rpc, token};
+use tests::setup::{CONTACTS, Setup, bearer, call_params, rpc};
 use tests::tls::{self, Ca, Trust};
 use tests::upstream::Upstream;
 use tests::upstream_tls::{Identity, TlsFront};
@@ -225,7 +225,7 @@ fn an_operator_brings_a_certificate_for_the_public_name() {
     // A client that knows the name and the CA, and nothing of evidence.
     let mut stock =
         tls::connect(served.gateway.address, Some(NAME), &Trust::Ca(ca.root.clone())).expect("a CA that it trusts");
-    let authorization = format!("Bearer {}", token("alice"));
+    let authorization = bearer("alice");
     let headers = [("content-type", "application/json"), ("authorization", authorization.as_str())];
     let call = rpc(1, "tools/call", &call_params(CONTACTS, "s"));
     assert_eq!(stock.connection.request("POST", "/mcp", &headers, &call).expect("an answer").status(), 200);
