@@ -9,13 +9,14 @@ use crate::checkout::{Checkout, image};
 use crate::error::{BuildError, read, scratch, short, write};
 use crate::fetch::{Cache, Fetched, fetch, fetch_unpinned};
 use crate::flavour::{Flavour, Kernel};
+use crate::initramfs::Initramfs;
 use crate::kernel::{self, Builder};
 use crate::measurements::{self, Input, Measurements};
 use crate::pins::{Pins, Recorded, record};
 use crate::progress::Progress;
 use crate::run::{output, program};
 use crate::tools::{self, PATH, Rust};
-use crate::{binary, disk, initramfs, uki};
+use crate::{binary, disk, uki};
 
 /// Name of the measurements of an image that nobody else can rebuild.
 pub const UNRELEASABLE: &str = "measurements.unreleasable.json";
@@ -118,7 +119,7 @@ struct Works<'a, 'p> {
     inputs: Inputs,
     stub: Vec<u8>,
     kernels: BTreeMap<Kernel, kernel::Built>,
-    enclaves: BTreeMap<&'static str, Vec<u8>>,
+    initramfses: BTreeMap<&'static str, Initramfs>,
     pinned: bool,
 }
 
@@ -136,18 +137,18 @@ impl<'a, 'p> Works<'a, 'p> {
             inputs,
             stub,
             kernels: BTreeMap::new(),
-            enclaves: BTreeMap::new(),
+            initramfses: BTreeMap::new(),
             pinned,
         })
     }
 
     fn image(&mut self, flavour: Flavour, to: &Path) -> Result<Measurements, BuildError> {
         let kernel = self.kernel(flavour.kernel())?;
-        let enclave = self.enclave(flavour)?;
+        let initramfs = self.initramfs(flavour)?;
         let inputs = self.inputs.list(self.checkout, &kernel.input)?;
         let folder = image(to, flavour);
         self.progress.step(&format!("image {}", flavour.name()), || {
-            let mut measurements = put_together(flavour, &self.stub, &kernel.vmlinuz, &enclave, inputs, &folder)?;
+            let mut measurements = put_together(flavour, &self.stub, &kernel.vmlinuz, &initramfs, inputs, &folder)?;
             measurements.unreleasable = !self.pinned;
             publish(&measurements, &folder)?;
             let size = measurements.sizes.get("enclave.efi").copied().unwrap_or_default();
@@ -165,10 +166,11 @@ impl<'a, 'p> Works<'a, 'p> {
         Ok(built)
     }
 
-    fn enclave(&mut self, flavour: Flavour) -> Result<Vec<u8>, BuildError> {
+    /// Flavours whose enclave is the same share it, packed once.
+    fn initramfs(&mut self, flavour: Flavour) -> Result<Initramfs, BuildError> {
         let features = flavour.features();
-        if let Some(enclave) = self.enclaves.get(features) {
-            return Ok(enclave.clone());
+        if let Some(initramfs) = self.initramfses.get(features) {
+            return Ok(initramfs.clone());
         }
         let log = binary::log(self.checkout, flavour);
         let step = format!("enclave {features}");
@@ -178,8 +180,13 @@ impl<'a, 'p> Works<'a, 'p> {
             let about = format!("{} KiB, sha256 {}", enclave.len() / 1024, short(&Digest::of(&enclave)));
             Ok((enclave, about))
         })?;
-        self.enclaves.insert(features, enclave.clone());
-        Ok(enclave)
+        let initramfs = self.progress.step(&format!("initramfs {features}"), || {
+            let initramfs = Initramfs::of(enclave)?;
+            let about = format!("{} KiB, packed {} KiB", initramfs.archive.len() / 1024, initramfs.packed.len() / 1024);
+            Ok((initramfs, about))
+        })?;
+        self.initramfses.insert(features, initramfs.clone());
+        Ok(initramfs)
     }
 }
 
@@ -191,25 +198,28 @@ fn stub(checkout: &Checkout, package: &Fetched) -> Result<Vec<u8>, BuildError> {
 }
 
 /// Makes the parts that are made from others, and writes all of them.
-fn put_together(
+///
+/// # Errors
+/// A stub or a kernel that is none, a file that cannot be written.
+pub fn put_together(
     flavour: Flavour,
     stub: &[u8],
     vmlinuz: &[u8],
-    enclave: &[u8],
+    initramfs: &Initramfs,
     inputs: Vec<Input>,
     folder: &Path,
 ) -> Result<Measurements, BuildError> {
-    let (initramfs, cmdline) = (initramfs::archive(enclave), flavour.cmdline());
-    let initrd = initramfs::pack(&initramfs)?;
-    let efi = uki::assemble(stub, &uki::Parts { cmdline, initrd: &initrd, linux: vmlinuz })?;
+    let Initramfs { enclave, archive, packed } = initramfs;
+    let cmdline = flavour.cmdline();
+    let efi = uki::assemble(stub, &uki::Parts { cmdline, initrd: packed, linux: vmlinuz })?;
     let raw = disk::raw(&efi, flavour.payload());
     let raw = raw.map_err(|error| BuildError::File { what: "make", path: folder.join("disk.raw"), error })?;
     let vhd = disk::vhd(raw.clone());
     let built = measurements::Built {
         enclave,
         vmlinuz,
-        initramfs: &initramfs,
-        initrd: &initrd,
+        initramfs: archive,
+        initrd: packed,
         cmdline,
         efi: &efi,
         disk: &raw,

@@ -12,6 +12,28 @@ use crate::tools::PATH;
 /// holds the whole. On one thread, in one block.
 const OPTIONS: [&str; 5] = ["--stdout", "--threads=1", "--check=crc32", "--x86", "--lzma2=preset=6,dict=16MiB"];
 
+/// An enclave, the archive that has it, and that as the EFI program has it.
+#[derive(Clone, Debug)]
+pub struct Initramfs {
+    /// The executable.
+    pub enclave: Vec<u8>,
+    /// [`archive`] of it.
+    pub archive: Vec<u8>,
+    /// [`pack`] of that.
+    pub packed: Vec<u8>,
+}
+
+impl Initramfs {
+    /// That of an enclave.
+    ///
+    /// # Errors
+    /// As [`pack`].
+    pub fn of(enclave: Vec<u8>) -> Result<Self, BuildError> {
+        let archive = archive(&enclave);
+        Ok(Self { packed: pack(&archive)?, archive, enclave })
+    }
+}
+
 /// The archive.
 pub fn archive(enclave: &[u8]) -> Vec<u8> {
     let folders = ["dev", "proc", "sys"];

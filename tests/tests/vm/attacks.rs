@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use claim::b64u;
-use image::measurements::{Built, Measurements};
-use image::{disk, gpt, initramfs, predict, uki};
+use image::build::put_together;
+use image::flavour::Flavour;
+use image::initramfs::Initramfs;
+use image::measurements::FILE;
+use image::{disk, gpt, predict, uki};
 use serde_json::Value;
 use tempfile::TempDir;
 use tests::gateway::Gateway;
@@ -128,11 +131,8 @@ fn one_byte(image: &Image) {
     let text = b"usage: enclave --listen ADDRESS";
     let at = enclave.windows(text.len()).position(|window| window == text).expect("the text");
     enclave[at] ^= 0x20;
-    let initrd = initramfs::pack(&initramfs::archive(&enclave)).expect("xz");
-    let line = image.bytes("cmdline");
-    let (cmdline, linux) = (std::str::from_utf8(&line).expect("text"), image.bytes("vmlinuz"));
-    let parts = uki::Parts { cmdline, initrd: &initrd, linux: &linux };
-    let program = uki::assemble(&stub(Stub::Program252), &parts).expect("a program");
+    let initramfs = Initramfs::of(enclave).expect("xz");
+    let program = program(&initramfs.packed, &image.bytes("vmlinuz"));
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("disk.raw");
     std::fs::write(&path, disk::raw(&program, None).expect("a disk")).expect("a file");
@@ -150,19 +150,19 @@ fn one_byte(image: &Image) {
     desk.refuses(&claim, &evidence, "pcr.image");
 }
 
+/// The flavour's program with another initramfs or kernel in it.
+fn program(initrd: &[u8], linux: &[u8]) -> Vec<u8> {
+    let parts = uki::Parts { cmdline: Flavour::Metal.cmdline(), initrd, linux };
+    uki::assemble(&stub(Stub::Program252), &parts).expect("a program")
+}
+
 /// By its prediction, which the machines above have confirmed.
 fn another_kernel(image: &Image) {
     let mut kernel = image.bytes("vmlinuz");
     // The date in the header of the program.
     let header = usize::try_from(u32::from_le_bytes(kernel[0x3c..0x40].try_into().expect("4 bytes"))).expect("a place");
     kernel[header + 8] ^= 1;
-    let line = image.bytes("cmdline");
-    let parts = uki::Parts {
-        cmdline: std::str::from_utf8(&line).expect("text"),
-        initrd: &image.bytes("initramfs.cpio.xz"),
-        linux: &kernel,
-    };
-    let program = uki::assemble(&stub(Stub::Program252), &parts).expect("a program");
+    let program = program(&image.bytes("initramfs.cpio.xz"), &kernel);
     let other = serde_json::to_value(&predict::pcrs(&program).expect("a program").images[0]).expect("JSON");
     let predicted = image.predicted("disk");
     let same = |number: &str| other["pcrs"][number] == predicted[number];
@@ -171,30 +171,18 @@ fn another_kernel(image: &Image) {
 
 /// With a newer stub both overrides work. The registers have them.
 fn honoured_overrides(image: &Image) {
-    let (enclave, vmlinuz) = (image.bytes("enclave"), image.bytes("vmlinuz"));
-    let (initramfs, initrd) = (image.bytes("initramfs.cpio"), image.bytes("initramfs.cpio.xz"));
-    let line = image.bytes("cmdline");
-    let cmdline = std::str::from_utf8(&line).expect("text");
-    let parts = uki::Parts { cmdline, initrd: &initrd, linux: &vmlinuz };
-    let efi = uki::assemble(&stub(Stub::Program257), &parts).expect("a program");
-    let raw = disk::raw(&efi, None).expect("a disk");
-    let vhd = disk::vhd(raw.clone());
-    let built = Built {
-        enclave: &enclave,
-        vmlinuz: &vmlinuz,
-        initramfs: &initramfs,
-        initrd: &initrd,
-        cmdline,
-        efi: &efi,
-        disk: &raw,
-        vhd: &vhd,
+    let initramfs = Initramfs {
+        enclave: image.bytes("enclave"),
+        archive: image.bytes("initramfs.cpio"),
+        packed: image.bytes("initramfs.cpio.xz"),
     };
-    let measurements = Measurements::of("metal", &built, Vec::new(), env!("CARGO_PKG_VERSION")).expect("measurements");
+    let (stub, vmlinuz) = (stub(Stub::Program257), image.bytes("vmlinuz"));
     let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("measurements.json"), measurements.text()).expect("a file");
+    let measurements = put_together(Flavour::Metal, &stub, &vmlinuz, &initramfs, Vec::new(), folder.path());
+    std::fs::write(folder.path().join(FILE), measurements.expect("an image").text()).expect("a file");
     let newer = Image::in_folder(folder.path());
 
-    let vm = overridden(&folder, &raw).start(&TpmState::new());
+    let vm = overridden(&folder, &newer.bytes("disk.raw")).start(&TpmState::new());
     let (claim, evidence, desk) = shown(vm, &newer);
     assert_eq!(differ(&evidence, &newer.predicted("disk")), [4, 9], "the addon is a program that was loaded");
     assert_ne!(quoted(&evidence, 12), ZERO);
