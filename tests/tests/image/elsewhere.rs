@@ -28,35 +28,18 @@ pub(crate) fn succeeded(output: Output) -> Output {
     output
 }
 
-/// A copy of a checkout's files in another folder.
+/// A copy of a checkout's files in another folder, with another home and another `CARGO_HOME`, of another user if this one may
+/// become another.
 pub(crate) struct Elsewhere {
     folder: TempDir,
-    builder: Builder,
-}
-
-/// Who builds it.
-#[derive(Clone, Copy, PartialEq)]
-enum Builder {
-    /// Whoever runs the tests, with what was compiled before.
-    Same,
-    /// With another home and another `CARGO_HOME`.
-    AnotherHome,
-    /// And another user.
-    AnotherUser,
+    other_user: bool,
 }
 
 impl Elsewhere {
-    /// A copy with the crates that were compiled for the first: what changes in it is built anew.
-    pub(crate) fn beside(root: &Path) -> Self {
-        let elsewhere = Self::files_of(root, Builder::Same);
-        std::fs::create_dir_all(elsewhere.images()).expect("a folder");
-        run(Command::new("cp").arg("--archive").args([root.join("target/image/build"), elsewhere.images()]));
-        elsewhere
-    }
-
-    fn files_of(root: &Path, builder: Builder) -> Self {
+    pub(crate) fn copy_of(root: &Path) -> Self {
         let folder = tempfile::Builder::new().prefix("someone-elses").tempdir_in("/var/tmp").expect("/var/tmp");
-        let elsewhere = Self { folder, builder };
+        let other_user = run(Command::new("id").arg("-u")).trim() == "0";
+        let elsewhere = Self { folder, other_user };
         let list =
             run(Command::new("git").args(["ls-files", "--cached", "--others", "--exclude-standard"]).current_dir(root));
         for file in list.lines().filter(|file| root.join(file).is_file()) {
@@ -64,13 +47,6 @@ impl Elsewhere {
             std::fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
             std::fs::copy(root.join(file), to).expect("a copy");
         }
-        elsewhere
-    }
-
-    /// A copy of another user, if this one may become another, with another home and nothing compiled.
-    pub(crate) fn copy_of(root: &Path) -> Self {
-        let other_user = run(Command::new("id").arg("-u")).trim() == "0";
-        let elsewhere = Self::files_of(root, if other_user { Builder::AnotherUser } else { Builder::AnotherHome });
         // What was downloaded is copied, and the kernels, so that neither takes its time again.
         for part in ["cache", "index"] {
             let to = elsewhere.cargo_home().join("registry");
@@ -116,11 +92,8 @@ impl Elsewhere {
 
     fn image(&self) -> Command {
         let own = tool(&self.checkout());
-        if self.builder == Builder::Same {
-            return own;
-        }
         let mut command = Command::new(own.get_program());
-        if self.builder == Builder::AnotherUser {
+        if self.other_user {
             command = Command::new("setpriv");
             command.args(["--reuid", OTHER_USER, "--regid", OTHER_USER, "--clear-groups"]);
             command.args(["--inh-caps", READS, "--ambient-caps", READS]).arg(own.get_program());
