@@ -48,8 +48,8 @@ an output not written; 64 wrong usage.
 
 Examples:
   image build
-      Build the three images into target/image. The first time some twenty minutes of a processor for each of two kernels and as much \
-for the enclave; then what did not change comes from ~/.cache/cmcp-image ($CMCP_IMAGE_CACHE) and target/image/build.
+      Build the three images into target/image. The first time half an hour of a processor, most of it for two kernels; \
+then what did not change comes from ~/.cache/cmcp-image ($CMCP_IMAGE_CACHE) and target/image/build.
   image verify downloaded/measurements.json
       Does this checkout build exactly the image that was published? If not, which part is the first that differs?
   image predict target/image/metal
@@ -77,7 +77,7 @@ enum Command {
     Diff(diff::Args),
     /// Put the host on a disk of azure-single
     Payload(payload::Args),
-    /// Fetch the pinned packages, or pin what the archive has now
+    /// Fetch the pinned packages, pin what the archive has now, or record the kernels that the pins make
     Pins(pins::Args),
     /// Compute what evidence will say of an image, as reference values
     Predict(predict::Args),

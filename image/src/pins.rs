@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use claim::Digest;
-use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
+use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, TomlError, value};
 
 use crate::apt::Archive;
 use crate::error::{BuildError, text, write};
@@ -115,7 +115,7 @@ fn member(table: &Table, name: &str) -> Result<String, String> {
 /// # Errors
 /// No archive, a package that it no longer has at all.
 pub fn update(path: &Path, archive: &Archive) -> Result<Vec<String>, BuildError> {
-    let mut document = text(path)?.parse::<DocumentMut>().map_err(|error| BuildError::input(path, &error))?;
+    let mut document = document(path)?;
     let mut changes = Vec::new();
     for kind in ["data", "test", "tool"] {
         let tables = document.get_mut(kind).and_then(|item| item.as_array_of_tables_mut());
@@ -137,7 +137,7 @@ pub fn update(path: &Path, archive: &Archive) -> Result<Vec<String>, BuildError>
 /// # Errors
 /// A list that is none.
 pub fn record(path: &Path, kernel: &Recorded) -> Result<(), BuildError> {
-    let mut document = text(path)?.parse::<DocumentMut>().map_err(|error| BuildError::input(path, &error))?;
+    let mut document = document(path)?;
     let kernels = document.entry("kernel").or_insert(Item::ArrayOfTables(ArrayOfTables::new()));
     let kernels = kernels.as_array_of_tables_mut().ok_or_else(|| BuildError::input(path, &"kernel is no list"))?;
     let is_it = |table: &Table| table.get("name").and_then(Item::as_str) == Some(&kernel.name);
@@ -151,6 +151,11 @@ pub fn record(path: &Path, kernel: &Recorded) -> Result<(), BuildError> {
         set(table, "sha256", kernel.sha256.hex());
     }
     write(path, document.to_string())
+}
+
+/// The list as it is written, to be changed.
+fn document(path: &Path) -> Result<DocumentMut, BuildError> {
+    text(path)?.parse().map_err(|error: TomlError| BuildError::input(path, &error))
 }
 
 enum Renewal {
