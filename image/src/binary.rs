@@ -26,7 +26,8 @@ pub fn build(checkout: &Checkout, rust: &Rust, flavour: Flavour) -> Result<Vec<u
     let remaps = remaps(checkout, rust)?;
     logged(&mut cargo(checkout, rust, flavour, &remaps), &log(checkout, flavour))?;
     let enclave = read(&checkout.target().join(TARGET).join("release/enclave"))?;
-    check(&enclave, remaps.iter().map(|(path, _)| path.as_path()).chain(home().as_deref()))?;
+    let paths = remaps.iter().map(|(path, _)| path.as_path());
+    check(&enclave, paths.chain([checkout.root()]).chain(home().as_deref()))?;
     Ok(enclave)
 }
 
@@ -54,12 +55,10 @@ fn cargo(checkout: &Checkout, rust: &Rust, flavour: Flavour, remaps: &Remaps) ->
     cargo
 }
 
-/// The checkout, cargo's folder, that of the crates (whatever registry they came from), and that of Rust's own library.
+/// Cargo's folder, that of the crates (whatever registry they came from), and that of Rust's own library. The checkout needs none:
+/// cargo names its files from its root, and other crates, which know nothing of it, stay compiled when it moves.
 fn remaps(checkout: &Checkout, rust: &Rust) -> Result<Remaps, BuildError> {
-    let mut remaps = vec![(checkout.root().to_owned(), "/src")];
-    if let Some(home) = cargo_home() {
-        remaps.push((home, "/cargo"));
-    }
+    let mut remaps: Remaps = cargo_home().into_iter().map(|home| (home, "/cargo")).collect();
     remaps.extend(registries(checkout, rust)?.into_iter().map(|folder| (folder, "/crates")));
     remaps.push((rust.library.clone(), "/rust"));
     match remaps.iter().find(|(path, _)| path.as_os_str().as_encoded_bytes().contains(&b' ')) {

@@ -20,6 +20,7 @@ use crate::{bin, proc, wait_for};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a boot may take where everybody else is busy too.
 const BOOT: Duration = Duration::from_mins(2);
+/// The larger of Debian's two builds; the host takes the other.
 const FIRMWARE: [&str; 2] = ["/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"];
 const CID: u32 = 3;
 /// Where the enclave of every flavour listens.

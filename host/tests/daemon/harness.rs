@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -21,8 +21,9 @@ impl Files {
     pub(crate) fn new(mode: &str) -> Self {
         // Beside the built program, so that it can be linked: a copy could still be open for writing in a child that
         // another test is just starting, and would then not run.
-        let files = Self(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap());
-        fs::hard_link(env!("CARGO_BIN_EXE_host"), files.path("host")).unwrap();
+        let built = Path::new(env!("CARGO_BIN_EXE_host"));
+        let files = Self(tempfile::tempdir_in(built.parent().unwrap()).unwrap());
+        fs::hard_link(built, files.path("host")).unwrap();
         let script = format!(
             "#!/bin/sh\n/usr/bin/env > '{folder}/environment'\n/usr/bin/stat -c '%a %n' \"$PWD\" > '{folder}/folder'\n\
              echo $$ > '{folder}/pid'\nexec /usr/bin/env FAKE_ENCLAVE=\"$2\" FAKE_MODE='{mode}' '{test}' \
