@@ -12,6 +12,7 @@ pub mod cli;
 pub mod cpio;
 pub mod diff;
 pub mod disk;
+pub mod elf;
 pub mod error;
 pub mod esp;
 pub mod fetch;

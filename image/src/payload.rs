@@ -8,6 +8,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::Path;
 
+use crate::elf::{self, ElfError};
 use crate::gpt::{self, GptError};
 
 /// Begins the partition.
@@ -48,7 +49,7 @@ pub enum PayloadError {
     },
     /// Not an executable that runs where there is no file system.
     #[error("the host: {0}")]
-    Executable(&'static str),
+    Executable(#[from] ElfError),
 }
 
 /// Writes the payload to a raw disk or a fixed VHD, over the one that is there, and says where it is on the disk.
@@ -56,7 +57,7 @@ pub enum PayloadError {
 /// # Errors
 /// A file that is no disk or has no payload partition, a payload that does not fit, an executable that PID 1 could not start.
 pub fn write(disk: &Path, host: &[u8], documents: &[u8]) -> Result<Range<u64>, PayloadError> {
-    check_executable(host)?;
+    elf::check_static(host)?;
     let mut file = OpenOptions::new().read(true).write(true).open(disk)?;
     let partition = partition(&mut file)?;
     let payload = encode(host, documents);
@@ -98,30 +99,4 @@ fn zeros(file: &mut File, mut length: u64) -> io::Result<()> {
         length -= now;
     }
     Ok(())
-}
-
-/// `PT_INTERP`: needs a program from a file system to start (System V ABI, "Program Header").
-const INTERPRETER: u32 = 3;
-
-fn check_executable(elf: &[u8]) -> Result<(), PayloadError> {
-    if !elf.starts_with(b"\x7fELF\x02\x01") || field::<2>(elf, 18) != Some(62) {
-        return Err(PayloadError::Executable("no ELF executable for x86-64"));
-    }
-    let headers = || -> Option<Vec<u64>> {
-        let (start, size, count) = (field::<8>(elf, 32)?, field::<2>(elf, 54)?, field::<2>(elf, 56)?);
-        (0..count).map(|index| field::<4>(elf, start.checked_add(index * size)?)).collect()
-    };
-    let kinds = headers().ok_or(PayloadError::Executable("an ELF executable that is cut off"))?;
-    if kinds.contains(&INTERPRETER.into()) {
-        return Err(PayloadError::Executable(
-            "linked dynamically, and there are no libraries where it runs: build it with RUSTFLAGS='-C target-feature=+crt-static' \
-             and --target x86_64-unknown-linux-gnu",
-        ));
-    }
-    Ok(())
-}
-
-fn field<const N: usize>(bytes: &[u8], at: u64) -> Option<u64> {
-    let field: &[u8; N] = bytes.get(usize::try_from(at).ok()?..)?.first_chunk()?;
-    Some(field.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
 }
