@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::checkout::Checkout;
 use crate::elf;
-use crate::error::{BuildError, read};
+use crate::error::{BuildError, folder, read};
 use crate::flavour::Flavour;
 use crate::run::{logged, output, program};
 use crate::tools::Rust;
@@ -22,9 +22,10 @@ pub const DEV_MODE: &str = "cmcp-enclave-dev-mode-is-linked";
 /// # Errors
 /// A build that fails, or an executable that must not be in an image.
 pub fn build(checkout: &Checkout, rust: &Rust, flavour: Flavour) -> Result<Vec<u8>, BuildError> {
-    let remaps = remaps(checkout, rust)?;
-    logged(&mut cargo(checkout, rust, flavour, &remaps), &log(checkout, flavour))?;
-    let enclave = read(&checkout.target().join(TARGET).join("release/enclave"))?;
+    let target = target(checkout)?;
+    let remaps = remaps(checkout, rust, &target)?;
+    logged(&mut cargo(checkout, rust, flavour, &target, &remaps), &log(checkout, flavour))?;
+    let enclave = read(&target.join(TARGET).join("release/enclave"))?;
     let paths = remaps.iter().map(|(path, _)| path.as_path());
     check(&enclave, paths.chain([checkout.root()]).chain(home().as_deref()))?;
     Ok(enclave)
@@ -35,10 +36,17 @@ pub(crate) fn log(checkout: &Checkout, flavour: Flavour) -> PathBuf {
     checkout.log(&format!("enclave-{}", flavour.name()))
 }
 
+/// Where cargo builds, as its paths will be called.
+fn target(checkout: &Checkout) -> Result<PathBuf, BuildError> {
+    let path = checkout.target();
+    folder(&path)?;
+    path.canonicalize().map_err(|error| BuildError::File { what: "find", path, error })
+}
+
 /// Folders and what stands for them in the executable. The last that fits is used.
 type Remaps = Vec<(PathBuf, &'static str)>;
 
-fn cargo(checkout: &Checkout, rust: &Rust, flavour: Flavour, remaps: &Remaps) -> Command {
+fn cargo(checkout: &Checkout, rust: &Rust, flavour: Flavour, target: &Path, remaps: &Remaps) -> Command {
     let option = |option: &str| {
         remaps.iter().map(move |(from, to)| format!("{option}={}={to}", from.display())).collect::<Vec<_>>()
     };
@@ -47,17 +55,20 @@ fn cargo(checkout: &Checkout, rust: &Rust, flavour: Flavour, remaps: &Remaps) ->
     let mut cargo = program("cargo", &rust.path);
     cargo.current_dir(checkout.root());
     cargo.args(["build", "--locked", "--release", "--package", "enclave", "--bin", "enclave", "--target", TARGET]);
-    cargo.args(["--no-default-features", "--features", flavour.features(), "--target-dir"]).arg(checkout.target());
+    cargo.args(["--no-default-features", "--features", flavour.features(), "--target-dir"]).arg(target);
     cargo.env("CARGO_ENCODED_RUSTFLAGS", rustflags.join("\x1f")).env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
     cargo.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER", COMPILER);
     cargo.envs([("CC", COMPILER), ("CFLAGS", &cflags), ("SOURCE_DATE_EPOCH", "0")]);
     cargo
 }
 
-/// Cargo's folder, that of the crates (whatever registry they came from), and that of Rust's own library. The checkout needs none:
-/// cargo names its files from its root, and other crates, which know nothing of it, stay compiled when it moves.
-fn remaps(checkout: &Checkout, rust: &Rust) -> Result<Remaps, BuildError> {
-    let mut remaps: Remaps = cargo_home().into_iter().map(|home| (home, "/cargo")).collect();
+/// Where cargo builds, its own folder, that of the crates (whatever registry they came from), and that of Rust's own library. The
+/// checkout needs none: cargo names files in it from its root.
+fn remaps(checkout: &Checkout, rust: &Rust, target: &Path) -> Result<Remaps, BuildError> {
+    let mut remaps = vec![(target.to_owned(), "/target")];
+    if let Some(home) = cargo_home() {
+        remaps.push((home, "/cargo"));
+    }
     remaps.extend(registries(checkout, rust)?.into_iter().map(|folder| (folder, "/crates")));
     remaps.push((rust.library.clone(), "/rust"));
     match remaps.iter().find(|(path, _)| path.as_os_str().as_encoded_bytes().contains(&b' ')) {
