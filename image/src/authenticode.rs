@@ -19,9 +19,10 @@ pub fn hash(program: &[u8]) -> Result<Digest, PeError> {
     let pe = pe::parse(program)?;
     let end = pe.tiled_end()?;
     let certificates = pe.certificates()?.unwrap_or((program.len(), 0));
-    if certificates.0 < end || certificates.0 + certificates.1 != program.len() {
-        let expected = (program.len() - certificates.1) as u64;
-        return Err(PeError::Unexpected { what: "the certificates' offset", found: certificates.0 as u64, expected });
+    let expected = end.max(program.len() - certificates.1);
+    if certificates.0 != expected {
+        let (found, expected) = (certificates.0 as u64, expected as u64);
+        return Err(PeError::Unexpected { what: "the certificates' offset", found, expected });
     }
     let (checksum, directory) = (pe.optional_at(optional::CHECKSUM), pe.certificate_directory()?);
     let mut hash = Sha256::new();

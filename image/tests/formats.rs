@@ -36,6 +36,76 @@ fn a_program_reads_back_as_it_was_assembled() {
     assert_eq!(names, [".text", ".sbat", ".sdmagic", ".cmdline", ".initrd", ".linux"]);
 }
 
+/// In memory and in the file, each at the stub's alignment (512 bytes for both), and counted in the headers.
+#[test]
+fn sections_follow_each_other() {
+    let (initrd, linux) = (initramfs(b"enclave"), kernel());
+    let bytes = efi(CMDLINE, &initrd, &linux);
+    let pe = pe::parse(&bytes).unwrap();
+    let mut end = (0, 0x400);
+    for section in pe.sections() {
+        assert!(section.address >= end.0 && section.offset == end.1, "{}", section.name);
+        assert!(section.address.is_multiple_of(512) && section.offset.is_multiple_of(512), "{}", section.name);
+        end = (section.address + section.memory, section.offset + section.raw.len());
+    }
+    assert_eq!(end.1, bytes.len());
+    let number = |at: usize| u64::from(u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()));
+    let added: usize = pe.sections()[3..].iter().map(|section| section.raw.len()).sum();
+    assert_eq!(number(0x60), added as u64, "initialised data");
+    assert_eq!(number(0x90), end.0.next_multiple_of(512), "the length in memory");
+}
+
+#[test]
+fn stubs_that_could_not_be_appended_to_are_refused() {
+    let linux = kernel();
+    let refused = |stub: &[u8]| {
+        let parts = uki::Parts { cmdline: "quiet", initrd: b"i", linux: &linux };
+        uki::assemble(stub, &parts).unwrap_err().to_string()
+    };
+    for (alignment, said) in [(0x3000_u32, "0x3000"), (1 << 30, "0x40000000")] {
+        for field in [0x78, 0x7c] {
+            let mut stub = stub("252");
+            stub[field..field + 4].copy_from_slice(&alignment.to_le_bytes());
+            let error = refused(&stub);
+            assert!(error.contains(&format!("an alignment of {said}, expected a power of two up to")), "{error}");
+        }
+    }
+    let error = refused(&signed(&stub("252"), 0, 8));
+    assert!(error.contains("is signed"), "{error}");
+    let error = refused(&flipped(&stub("252"), 0x47, 0x40));
+    assert!(error.starts_with("no UEFI program: the section table is at offset 328 with 655480 bytes"), "{error}");
+}
+
+/// The program with eight bytes of certificates behind it, of which its header says that they begin earlier, and their length.
+fn signed(program: &[u8], earlier: usize, length: u32) -> Vec<u8> {
+    let mut signed = [program, &[0xaa; 8]].concat();
+    let offset = u32::try_from(program.len() - earlier).unwrap();
+    signed[0xe8..0xec].copy_from_slice(&offset.to_le_bytes());
+    signed[0xec..0xf0].copy_from_slice(&length.to_le_bytes());
+    signed
+}
+
+#[test]
+fn certificates_are_left_out_at_the_end_alone() {
+    let program = program(&[(".text", &[1; 512])]);
+    let hash = authenticode::hash(&program);
+    assert!(hash.is_ok());
+    assert_eq!(authenticode::hash(&signed(&program, 0, 8)), hash);
+    let misplaced = |found: usize, expected: usize| {
+        let (found, expected) = (found as u64, expected as u64);
+        Err(PeError::Unexpected { what: "the certificates' offset", found, expected })
+    };
+    let end = program.len();
+    // Bytes behind them, which nobody would hash; over a section, which would not be hashed either.
+    assert_eq!(authenticode::hash(&signed(&program, 0, 7)), misplaced(end, end + 1));
+    assert_eq!(authenticode::hash(&signed(&program, 4, 12)), misplaced(end - 4, end));
+    // The checksum is left out, and nothing beside it or beside the directory's entry.
+    assert_eq!(authenticode::hash(&flipped(&flipped(&program, 0x98, 0xff), 0x9b, 0xff)), hash);
+    for at in [0x97, 0x9c, 0xe7, 0xf0] {
+        assert_ne!(authenticode::hash(&flipped(&program, at, 1)), hash, "byte {at:#x}");
+    }
+}
+
 /// A stub with 18 bytes of symbols behind its sections, of which its header tells.
 #[test]
 fn symbols_of_a_stub_leave_no_gap() {
