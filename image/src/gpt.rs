@@ -184,3 +184,40 @@ fn crc32(bytes: &[u8]) -> u32 {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| crc >> 1 ^ (0xedb8_8320 & 0_u32.wrapping_sub(crc & 1)))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checksum_is_that_of_the_specification() {
+        assert_eq!(crc32(b"123456789"), 0xcbf4_3926, "the check value of CRC-32/ISO-HDLC");
+    }
+
+    #[test]
+    fn identities_are_of_version_8_and_their_own() {
+        let identities = [guid(Digest::of("a"), "disk"), guid(Digest::of("a"), "esp"), guid(Digest::of("b"), "disk")];
+        for identity in identities {
+            // The third field is little-endian: its version is in the last of its bytes.
+            assert_eq!((identity[7] >> 4, identity[8] >> 6), (8, 0b10));
+        }
+        assert!(identities[0] != identities[1] && identities[0] != identities[2]);
+    }
+
+    #[test]
+    fn partitions_that_end_before_they_begin_or_behind_every_disk_are_refused() {
+        let read = |first: u64, last: u64| {
+            let mut bytes = entry(&Partition { kind: ESP, name: "esp".to_owned(), sectors: 0..1 }, Digest::of("a"));
+            bytes[32..40].copy_from_slice(&first.to_le_bytes());
+            bytes[40..48].copy_from_slice(&last.to_le_bytes());
+            read_entry(&bytes).map(|partition| partition.bytes())
+        };
+        let largest = u64::MAX / SECTOR - 1;
+        assert_eq!(read(2, 2), Ok(1024..1536));
+        assert_eq!(read(2, largest), Ok(1024..u64::MAX - 511));
+        for (first, last) in [(2, 1), (2, largest + 1), (0, u64::MAX)] {
+            let refused = GptError(format!("partition esp: found sectors {first} to {last}"));
+            assert_eq!(read(first, last), Err(refused));
+        }
+    }
+}
