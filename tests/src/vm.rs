@@ -75,6 +75,11 @@ impl Image {
         serde_json::from_slice(&std::fs::read(self.measured()).expect("measurements")).expect("JSON")
     }
 
+    /// Whether it was built without pins, because the archive has no longer what is pinned.
+    pub fn unpinned(&self) -> bool {
+        self.measurements()["unreleasable"] == true
+    }
+
     /// PCRs 4, 9 and 11 as predicted for a way to boot, `disk` or `kernel`.
     pub fn predicted(&self, boot_path: &str) -> Value {
         let measurements = self.measurements();

@@ -7,18 +7,17 @@ use image::binary::DEV_MODE;
 use image::pins::Pins;
 use serde_json::Value;
 use tests::bin;
+use tests::vm::Image;
 
 use crate::elsewhere::{Elsewhere, root, succeeded, tool};
 
-/// With `IMAGE_UNPINNED` (a pin was withdrawn) images are built and compared all the same; `verify` refuses them.
+/// Where a pin was withdrawn, images are built and compared all the same; `verify` refuses them.
 fn unpinned() -> bool {
-    std::env::var_os("IMAGE_UNPINNED").is_some()
+    Image::of("metal").unpinned()
 }
 
 fn measurements(images: &Path) -> Value {
-    let name = if unpinned() { "measurements.unreleasable.json" } else { "measurements.json" };
-    let text = std::fs::read_to_string(images.join("metal").join(name)).expect("image/build --flavour metal was run");
-    serde_json::from_str(&text).expect("JSON")
+    Image::in_folder(&images.join("metal")).measurements()
 }
 
 fn parts(measurements: &Value) -> Vec<(String, Value)> {
@@ -71,13 +70,7 @@ fn another_folder_home_and_user_build_the_same_bytes_and_another_source_byte_doe
 
 #[test]
 fn what_was_built_here_verifies_here() {
-    let file = root().join("target/image/metal");
-    let verdict = if unpinned() {
-        tool(&root()).arg("verify").arg(file.join("measurements.unreleasable.json")).output()
-    } else {
-        tool(&root()).arg("verify").arg(file.join("measurements.json")).output()
-    };
-    let verdict = verdict.expect("image starts");
+    let verdict = tool(&root()).arg("verify").arg(Image::of("metal").measured()).output().expect("image starts");
     let (code, words) = if unpinned() { (2, "not the pinned ones") } else { (0, "SAME: ") };
     assert_eq!(verdict.status.code(), Some(code), "{}", said(&verdict));
     assert!(said(&verdict).contains(words), "{}", said(&verdict));

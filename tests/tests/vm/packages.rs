@@ -5,6 +5,7 @@ use std::process::Command;
 use image::fetch::{Cache, fetch, fetch_unpinned};
 use image::pins::Pins;
 use tests::bin;
+use tests::vm::Image;
 
 /// Which.
 #[derive(Clone, Copy)]
@@ -28,8 +29,7 @@ pub(crate) fn stub(which: Stub) -> Vec<u8> {
     };
     let package = packages.iter().find(|package| package.name == "systemd-boot-efi").expect("a pin");
     let cache = Cache::of_user().expect("a cache");
-    // `tests/run image` says so where the archive has others by now.
-    let get = if std::env::var_os("IMAGE_UNPINNED").is_some() { fetch_unpinned } else { fetch };
+    let get = if Image::of("metal").unpinned() { fetch_unpinned } else { fetch };
     let deb = get(package, &cache).expect("the package");
     let folder = tempfile::tempdir().expect("a folder");
     let done = Command::new("dpkg-deb").arg("-x").args([&deb.path, folder.path()]).status().expect("dpkg-deb");
