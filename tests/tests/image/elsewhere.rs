@@ -28,18 +28,41 @@ pub(crate) fn succeeded(output: Output) -> Output {
     output
 }
 
+/// Names a folder that is left as it is at the end: what crates of others were compiled to there is good for the next run, by the same
+/// other user.
+const KEPT: &str = "CMCP_ELSEWHERE";
+
 /// A copy of a checkout's files in another folder, with another home and another `CARGO_HOME`, of another user if this one may
 /// become another.
 pub(crate) struct Elsewhere {
-    folder: TempDir,
+    folder: PathBuf,
     other_user: bool,
+    _temporary: Option<TempDir>,
 }
 
 impl Elsewhere {
+    /// One to build in.
+    pub(crate) fn workshop(root: &Path) -> Self {
+        let Some(folder) = std::env::var_os(KEPT).map(PathBuf::from) else { return Self::copy_of(root) };
+        for part in ["elsewhere", "home", "cache"] {
+            run(Command::new("rm").args(["-r", "-f"]).arg(folder.join(part)));
+        }
+        let elsewhere = Self::of(root, folder, None);
+        let (build, kept) = (elsewhere.images().join("build"), elsewhere.folder.join("build"));
+        run(Command::new("mkdir").arg("--parents").arg(elsewhere.images()).arg(&kept));
+        run(Command::new("ln").arg("--symbolic").args([kept, build]));
+        elsewhere.hand_over();
+        elsewhere
+    }
+
     pub(crate) fn copy_of(root: &Path) -> Self {
         let folder = tempfile::Builder::new().prefix("someone-elses").tempdir_in("/var/tmp").expect("/var/tmp");
+        Self::of(root, folder.path().to_owned(), Some(folder))
+    }
+
+    fn of(root: &Path, folder: PathBuf, temporary: Option<TempDir>) -> Self {
         let other_user = run(Command::new("id").arg("-u")).trim() == "0";
-        let elsewhere = Self { folder, other_user };
+        let elsewhere = Self { folder, other_user, _temporary: temporary };
         let list =
             run(Command::new("git").args(["ls-files", "--cached", "--others", "--exclude-standard"]).current_dir(root));
         for file in list.lines().filter(|file| root.join(file).is_file()) {
@@ -55,12 +78,16 @@ impl Elsewhere {
         }
         run(Command::new("cp").arg("--recursive").args([own_cache(), elsewhere.cache()]));
         std::fs::create_dir_all(elsewhere.home()).expect("a folder");
-        if other_user {
-            run(Command::new("chown")
-                .args(["--recursive", &format!("{OTHER_USER}:{OTHER_USER}")])
-                .arg(elsewhere.folder.path()));
-        }
+        elsewhere.hand_over();
         elsewhere
+    }
+
+    /// All of it is the other user's.
+    fn hand_over(&self) {
+        if self.other_user {
+            let owner = format!("{OTHER_USER}:{OTHER_USER}");
+            run(Command::new("chown").args(["--recursive", "--no-dereference", &owner]).arg(&self.folder));
+        }
     }
 
     pub(crate) fn images(&self) -> PathBuf {
@@ -110,19 +137,19 @@ impl Elsewhere {
     }
 
     fn checkout(&self) -> PathBuf {
-        self.folder.path().join("elsewhere/checkout")
+        self.folder.join("elsewhere/checkout")
     }
 
     fn home(&self) -> PathBuf {
-        self.folder.path().join("home")
+        self.folder.join("home")
     }
 
     fn cache(&self) -> PathBuf {
-        self.folder.path().join("cache")
+        self.folder.join("cache")
     }
 
     fn cargo_home(&self) -> PathBuf {
-        self.folder.path().join("cargo")
+        self.folder.join("cargo")
     }
 }
 

@@ -32,7 +32,7 @@ fn said(output: &Output) -> String {
 #[test]
 fn another_folder_home_and_user_build_the_same_bytes_and_another_source_byte_does_not() {
     let here = measurements(&root().join("target/image"));
-    let elsewhere = Elsewhere::copy_of(&root());
+    let elsewhere = Elsewhere::workshop(&root());
     succeeded(elsewhere.build(unpinned()));
     let there = measurements(&elsewhere.images());
     assert_eq!(there, here);
