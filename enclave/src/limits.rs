@@ -60,6 +60,10 @@ pub const PAYLOAD_WORDS_PER: Duration = Duration::from_secs(1);
 pub const BACKLOG: i32 = 1024;
 /// One write to a vsock stream: devices that reassemble nothing take less than 32 KiB.
 pub const VSOCK_PIECE: usize = 16 << 10;
+/// How long a TCP stream may be idle before the host is asked whether it is there, and between two questions.
+pub const PROBE_PAUSE: Duration = Duration::from_secs(5);
+/// Questions without an answer after which it is gone.
+pub const PROBES: u32 = 3;
 /// How long what was sent over TCP may stay unacknowledged, or unread by a peer whose buffers are full, before it counts as gone:
 /// longer than [`SLOW_AGENT`].
 pub const SILENT_PEER: Duration = Duration::from_mins(1);

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
@@ -53,7 +52,10 @@ pub(super) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 fn tune(stream: &TcpStream) -> io::Result<()> {
     let socket = SockRef::from(stream);
     socket.set_tcp_nodelay(true)?;
-    let every = Duration::from_secs(5);
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(every).with_interval(every).with_retries(3))?;
+    let probes = TcpKeepalive::new()
+        .with_time(limits::PROBE_PAUSE)
+        .with_interval(limits::PROBE_PAUSE)
+        .with_retries(limits::PROBES);
+    socket.set_tcp_keepalive(&probes)?;
     socket.set_tcp_user_timeout(Some(limits::SILENT_PEER))
 }
