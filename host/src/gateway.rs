@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
-use wire::{EnclaveOpen, HostOpen, OpenAnswer, OpenRefusal, Text};
+use wire::{EnclaveOpen, HostOpen, OpenAnswer, OpenRefusal, Stream, Text};
 
 use crate::documents::{Launch, Server};
 use crate::events::Log;
@@ -20,7 +20,7 @@ use crate::relay::relay;
 use crate::report::Reporter;
 use crate::store::disk::Disk;
 use crate::store::{Store, serve_recall};
-use crate::transport::{Stream, Transport, open};
+use crate::transport::{Blocking, Transport, open};
 
 /// The task that serves the streams an enclave opens.
 #[derive(Debug)]
@@ -163,7 +163,7 @@ impl<T: Transport, D: Disk> Gateway<T, D> {
     }
 
     async fn records(&self, stream: Stream, boot_id: [u8; 16], next: u64) {
-        let Ok(mut stream) = stream.blocking() else { return };
+        let Ok(mut stream) = Blocking::new(stream) else { return };
         let store = Arc::clone(&self.store);
         // The enclave sees the end of the stream and opens another.
         let ended = spawn_blocking(move || store.serve_records(&mut stream, boot_id, next)).await;
@@ -181,7 +181,7 @@ impl<T: Transport, D: Disk> Gateway<T, D> {
             let _ = wire::write(&mut stream, &OpenAnswer::Refused(OpenRefusal::Busy)).await;
             return;
         };
-        let Ok(mut stream) = stream.blocking() else { return };
+        let Ok(mut stream) = Blocking::new(stream) else { return };
         let serve = move || {
             let _permit = permit;
             serve_recall(recall(), &mut stream)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Agent connections at once; each costs two file descriptors here and one in the enclave.
+/// Agent connections at once; each costs two file descriptors here and one in the enclave, and one more where a stream waits for room.
 pub const CONNECTIONS: usize = 4096;
 /// Connections to tool servers at once.
 pub const DIALS: usize = 4096;

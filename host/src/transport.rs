@@ -3,17 +3,17 @@
 use std::future::Future;
 use std::io;
 
-use wire::{HostOpen, OpenAnswer, WireError};
+use wire::{HostOpen, OpenAnswer, Stream, WireError};
 
 pub mod address;
+pub mod blocking;
 pub mod hybrid;
-pub mod stream;
 pub mod tcp;
 pub mod unix;
 pub mod vsock;
 
 pub use self::address::Address;
-pub use self::stream::Stream;
+pub use self::blocking::Blocking;
 
 use self::hybrid::Hybrid;
 use self::tcp::Tcp;

@@ -96,7 +96,7 @@ pub enum Peer {
 pub struct Listener(Listening);
 
 enum Listening {
-    Unix(tokio::net::UnixListener),
+    Unix(wire::Listener),
     Vsock(vsock::Listener),
     Tcp(tokio::net::TcpListener),
 }
@@ -109,7 +109,7 @@ impl Listener {
     pub async fn accept(&self) -> io::Result<(BoxStream, Peer)> {
         match &self.0 {
             Listening::Unix(listener) => {
-                let (stream, _) = listener.accept().await?;
+                let stream = unix::accept(listener).await?;
                 Ok((Box::new(stream), Peer::Local))
             }
             Listening::Vsock(listener) => {

@@ -5,11 +5,11 @@ use std::io;
 use std::path::Path;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
 use tokio::time::timeout;
+use wire::Stream;
 
+use super::Transport;
 use super::unix::Unix;
-use super::{Stream, Transport};
 use crate::limits;
 
 /// `OK` and a number, with room.
@@ -33,11 +33,11 @@ impl Hybrid {
 }
 
 /// Asks the monitor for a port of its VM. Nothing behind its answer is read: what follows is the enclave's.
-async fn ask(socket: &mut UnixStream, port: u32) -> io::Result<()> {
-    socket.write_all(format!("CONNECT {port}\n").as_bytes()).await?;
+async fn ask(stream: &mut Stream, port: u32) -> io::Result<()> {
+    stream.write_all(format!("CONNECT {port}\n").as_bytes()).await?;
     let mut answer = Vec::with_capacity(ANSWER);
     while answer.last() != Some(&b'\n') && answer.len() < ANSWER {
-        match socket.read_u8().await {
+        match stream.read_u8().await {
             Ok(byte) => answer.push(byte),
             // Monitors close where nobody listens in the VM.
             Err(_) => return Err(io::Error::new(io::ErrorKind::ConnectionRefused, "the VM has nobody at this port")),
@@ -56,15 +56,15 @@ impl Transport for Hybrid {
 
     async fn connect(&self) -> io::Result<Stream> {
         let connect = async {
-            let mut socket = self.monitor.open().await?;
-            ask(&mut socket, self.port).await?;
-            Ok(Stream::hybrid(socket))
+            let mut stream = Stream::new(self.monitor.open().await?.into_std()?, limits::VSOCK_WRITE)?;
+            ask(&mut stream, self.port).await?;
+            Ok(stream)
         };
         timeout(limits::OPEN_TIMEOUT, connect).await?
     }
 
     async fn accept(&self) -> io::Result<Stream> {
-        Ok(Stream::hybrid(self.monitor.next().await?))
+        Stream::new(self.monitor.next().await?.into_std()?, limits::VSOCK_WRITE)
     }
 }
 

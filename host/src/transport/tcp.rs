@@ -7,8 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
+use wire::Stream;
 
-use super::{Stream, Transport};
+use super::Transport;
 use crate::limits;
 
 /// Where enclaves open their streams.
@@ -61,7 +62,7 @@ fn ready(socket: TcpStream) -> io::Result<Stream> {
     options.set_tcp_keepalive(&probes)?;
     // Probes are for connections on which nothing is under way; this is for the others.
     options.set_tcp_user_timeout(Some(limits::TCP_SILENCE))?;
-    Stream::socket(socket.into_std()?, usize::MAX)
+    Stream::new(socket.into_std()?, usize::MAX)
 }
 
 impl Transport for Tcp {
@@ -97,6 +98,7 @@ mod tests {
     use tokio::task::spawn_blocking;
 
     use super::*;
+    use crate::transport::Blocking;
 
     /// A transport to a listener on loopback, and where it takes streams.
     async fn attached() -> (TcpListener, Tcp, SocketAddr) {
@@ -140,7 +142,7 @@ mod tests {
             served.read_exact(&mut bytes).await.unwrap();
             served.write_all(&bytes).await.unwrap();
         });
-        let mut stream = stream.blocking().unwrap();
+        let mut stream = Blocking::new(stream).unwrap();
         let back = spawn_blocking(move || {
             let mut bytes = [0; 5];
             stream.write_all(b"again").unwrap();

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::sleep;
+use wire::Stream;
 
-use super::{Stream, Transport};
+use super::Transport;
 use crate::limits;
 
 /// The port of the callback socket, in its name.
@@ -96,10 +97,10 @@ impl Transport for Unix {
     }
 
     async fn connect(&self) -> io::Result<Stream> {
-        Ok(Stream::unix(self.open().await?))
+        Stream::new(self.open().await?.into_std()?, usize::MAX)
     }
 
     async fn accept(&self) -> io::Result<Stream> {
-        Ok(Stream::unix(self.next().await?))
+        Stream::new(self.next().await?.into_std()?, usize::MAX)
     }
 }

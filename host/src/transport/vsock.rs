@@ -1,15 +1,12 @@
 //! AF_VSOCK: an enclave in a VM of this machine, or, at CID 1, on the machine that this host is on too.
 
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream as StdSocket;
 
-use socket2::{Domain, SockAddr, SockRef, Socket, Type};
-use tokio::io::Interest;
-use tokio::net::UnixStream;
+use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::time::timeout;
+use wire::{Listener, Stream};
 
-use super::{Stream, Transport};
+use super::Transport;
 use crate::limits;
 
 /// Where enclaves open their streams.
@@ -23,8 +20,7 @@ const QUEUE: i32 = 1024;
 pub struct Vsock {
     cid: u32,
     port: u32,
-    /// A listening socket, as a type whose readiness the runtime watches: what it is says the kernel.
-    callback: UnixStream,
+    callback: Listener,
 }
 
 impl Vsock {
@@ -40,15 +36,12 @@ impl Vsock {
         let socket = socket()?;
         socket.bind(&SockAddr::vsock(ANY, callback))?;
         socket.listen(QUEUE)?;
-        let callback = UnixStream::from_std(StdSocket::from(OwnedFd::from(socket)))?;
-        Ok(Self { cid, port, callback })
+        Ok(Self { cid, port, callback: Listener::new(socket)? })
     }
 }
 
 fn socket() -> io::Result<Socket> {
-    let socket = Socket::new(Domain::VSOCK, Type::STREAM, None)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
+    Socket::new(Domain::VSOCK, Type::STREAM.nonblocking(), None)
 }
 
 impl Transport for Vsock {
@@ -64,17 +57,15 @@ impl Transport for Vsock {
             }
             _ => {}
         }
-        let stream = Stream::socket(socket, limits::VSOCK_WRITE)?;
+        let stream = Stream::new(socket, limits::VSOCK_WRITE)?;
         timeout(limits::OPEN_TIMEOUT, stream.connected()).await?
     }
 
     async fn accept(&self) -> io::Result<Stream> {
         loop {
-            let accept = || SockRef::from(&self.callback).accept();
-            let (socket, peer) = self.callback.async_io(Interest::READABLE, accept).await?;
+            let (socket, peer) = self.callback.accept().await?;
             if peer.as_vsock_address().is_some_and(|(cid, _)| cid == self.cid) {
-                socket.set_nonblocking(true)?;
-                return Stream::socket(socket, limits::VSOCK_WRITE);
+                return Stream::new(socket, limits::VSOCK_WRITE);
             }
         }
     }

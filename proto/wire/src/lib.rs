@@ -1,4 +1,4 @@
-//! Frames between the untrusted host and the enclave, and nothing else.
+//! Frames between the untrusted host and the enclave and the streams that carry them, and nothing else.
 //!
 //! One stream is one relayed connection or one duty. It opens with one frame that says what it is for; the other side
 //! answers with one [`OpenAnswer`] frame. After that, relay streams carry raw bytes and the others further frames. The byte
@@ -9,6 +9,7 @@
 mod codec;
 mod frame;
 mod messages;
+mod stream;
 
 pub use codec::{CodecError, decode, encode};
 pub use frame::{HEADER_LEN, Header, MAGIC, VERSION, WireError, blocking, read, write};
@@ -18,3 +19,4 @@ pub use messages::{
     OpenAnswer, OpenRefusal, PolicyFile, PolicyQuestions, Provider, RecallItem, RefusalCode, ReloadReport, Spawned,
     StoreFailure, StoreHead, StorePosition, Text, ToolTotals, limits,
 };
+pub use stream::{Listener, Stream};
