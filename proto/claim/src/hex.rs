@@ -1,29 +1,33 @@
 //! Lower-case hexadecimal.
 
-const DIGITS: [u8; 16] = *b"0123456789abcdef";
-
 /// The two digits of a byte.
-pub(crate) fn pair(byte: u8) -> [u8; 2] {
-    let digit = |nibble: u8| DIGITS.get(usize::from(nibble & 15)).copied().unwrap_or_default();
-    [digit(byte >> 4), digit(byte)]
+pub const fn pair(byte: u8) -> [u8; 2] {
+    [digit(byte >> 4), digit(byte & 15)]
+}
+
+/// Without a table, the compiler writes many digits at once.
+const fn digit(nibble: u8) -> u8 {
+    nibble.wrapping_add(if nibble < 10 { b'0' } else { b'a' - 10 })
 }
 
 /// The 64 digits of 32 bytes, without allocation.
 pub(crate) fn digits(bytes: &[u8; 32]) -> [u8; 64] {
     let mut digits = [0; 64];
-    for (places, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
-        *places = pair(*byte);
-    }
+    write(bytes, &mut digits);
     digits
 }
 
 /// The digits of `bytes`.
 pub fn encode(bytes: &[u8]) -> String {
-    let mut digits = Vec::with_capacity(bytes.len().saturating_mul(2));
-    for byte in bytes {
-        digits.extend_from_slice(&pair(*byte));
-    }
+    let mut digits = vec![0; bytes.len().saturating_mul(2)];
+    write(bytes, &mut digits);
     String::from_utf8(digits).unwrap_or_default()
+}
+
+fn write(bytes: &[u8], digits: &mut [u8]) {
+    for (places, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+        *places = pair(*byte);
+    }
 }
 
 /// Exactly `N` bytes from lower-case digits.
