@@ -248,7 +248,7 @@ async fn hear_once(
     agent: &Weak<Agent>,
     stream: &Rc<Outbox>,
     link: &Rc<Link>,
-    mut exchange: Exchange,
+    mut exchange: Box<Exchange>,
 ) {
     loop {
         let next = tokio::select! {

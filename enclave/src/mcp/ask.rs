@@ -92,7 +92,7 @@ pub(super) struct Question {
 /// A request between its decision and its terminal entry.
 pub(super) struct Pending {
     asker: Asker,
-    open: OpenCall,
+    open: Box<OpenCall>,
 }
 
 /// Who gets the agent's answer.
@@ -165,7 +165,7 @@ async fn admit(
     server: usize,
     method: &str,
     params: &str,
-) -> Result<(&'static str, OpenCall), String> {
+) -> Result<(&'static str, Box<OpenCall>), String> {
     let gateway = asking.gateway;
     let known = METHODS.into_iter().find(|(name, ..)| *name == method);
     let (method, action, capability) = known.ok_or_else(|| format!("{method:?} is not served"))?;

@@ -204,7 +204,12 @@ pub(super) fn tool_of<'g>(gateway: &'g Gateway, asked: &Asked<'_>) -> Option<&'g
 }
 
 /// Inspects the tool server's answer, records the outcome, and only then lets the answer out.
-async fn conclude(mut open: OpenCall, asked: &Asked<'_>, server: usize, reply: &Reply) -> Result<Answered, Refusal> {
+async fn conclude(
+    mut open: Box<OpenCall>,
+    asked: &Asked<'_>,
+    server: usize,
+    reply: &Reply,
+) -> Result<Answered, Refusal> {
     let (text, gateway) = (reply.text(), open.gateway.clone());
     if reply.is_error {
         return pass_error(open, text, reply.status).await;
@@ -228,7 +233,7 @@ async fn conclude(mut open: OpenCall, asked: &Asked<'_>, server: usize, reply: &
 }
 
 pub(super) async fn answer(
-    mut open: OpenCall,
+    mut open: Box<OpenCall>,
     asked: &Asked<'_>,
     server: usize,
     result: &str,
@@ -262,7 +267,7 @@ pub(super) async fn answer(
 }
 
 /// A JSON-RPC error of the tool server is recorded as a fault and passed on byte for byte.
-async fn pass_error(mut open: OpenCall, error: &str, status: u16) -> Result<Answered, Refusal> {
+async fn pass_error(mut open: Box<OpenCall>, error: &str, status: u16) -> Result<Answered, Refusal> {
     let changed = match inspected::error(&mut open, error) {
         Ok(changed) => changed,
         Err(reason) => return Err(open.fault(Code::ResultRefused, &reason).await),

@@ -91,7 +91,8 @@ async fn send(
     id: &str,
     patience: &mut wait::Patience,
 ) -> Result<Heard, Fault> {
-    let reply = match patience.bear(pin!(open.gateway.upstreams.request(link, outgoing))).await {
+    let sent = patience.bear(pin!(open.gateway.upstreams.request(link, outgoing))).await;
+    let reply = match sent {
         Ok(exchange) => wait::answer(open, asked, link, exchange, id, patience).await,
         Err(fault) => Err(fault),
     };

@@ -91,13 +91,14 @@ pub(super) struct End {
 }
 
 impl OpenCall {
+    /// Boxed: it is handed on by value from step to step, and a future has room for it in each.
     pub(super) fn admit(
         gateway: &Rc<Gateway>,
         session: &SessionRef,
         workflow_id: &str,
         request_hash: Digest,
         arrived: Instant,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Box<Self>, Refusal> {
         if gateway.stopping.get() {
             return Err(Code::ShuttingDown.into());
         }
@@ -109,7 +110,7 @@ impl OpenCall {
         let (session, credential) = (gateway.session(session)?, session.credential.clone());
         session.enter();
         let (before, resets) = (session.labels(), session.resets());
-        Ok(Self {
+        Ok(Box::new(Self {
             gateway: gateway.clone(),
             session,
             credential,
@@ -136,7 +137,7 @@ impl OpenCall {
             decision: None,
             notes: Vec::new(),
             ended: false,
-        })
+        }))
     }
 
     /// Whether the host is told nothing of denied calls.
@@ -225,7 +226,7 @@ impl OpenCall {
     }
 
     /// A tool that the catalog does not have.
-    pub(super) async fn unknown_tool(mut self, name: &str) -> Refusal {
+    pub(super) async fn unknown_tool(mut self: Box<Self>, name: &str) -> Refusal {
         self.note("requested_tool", Json::from(name));
         if let Err(denied) = self.check_controls() {
             return self.denied(denied).await;
@@ -235,7 +236,7 @@ impl OpenCall {
     }
 
     /// A call that the policy or a control refused, or that something else stood against.
-    pub(super) async fn denied(self, denied: Denied) -> Refusal {
+    pub(super) async fn denied(self: Box<Self>, denied: Denied) -> Refusal {
         let by_inspection = self.report.as_deref().is_some_and(|report| report.misfit().is_some());
         let code = if by_inspection { Code::ArgumentsRefused } else { self.denial };
         match denied {
@@ -244,7 +245,7 @@ impl OpenCall {
         }
     }
 
-    pub(super) async fn deny(mut self, code: Code, outcome: Outcome) -> Refusal {
+    pub(super) async fn deny(mut self: Box<Self>, code: Code, outcome: Outcome) -> Refusal {
         let ended = self.end(outcome, &End::default());
         self.refused(code, ended).await
     }
@@ -304,7 +305,7 @@ impl OpenCall {
 
     /// The one terminal entry.
     pub(super) fn end(&mut self, outcome: Outcome, end: &End) -> Result<(Digest, Ticket), Refusal> {
-        let after = self.settle().max().as_str();
+        let (after, latency) = (self.settle().max().as_str(), self.latency());
         let gateway = self.gateway.clone();
         let tool = self.about.tool(&gateway.catalog);
         let server = self.about.server(&gateway.catalog);
@@ -329,7 +330,7 @@ impl OpenCall {
             server_identity: server.map(|server| server.identity.as_str()),
             policy_decision: Some(outcome.decision()),
             policy_rule_matched: Some(&self.rule),
-            latency_us: Some(self.latency()),
+            latency_us: Some(latency),
             request_payload_hash: Some(self.request_hash),
             response_payload_hash: end.response_hash,
             response_inspection_result: inspected,
@@ -350,7 +351,7 @@ impl OpenCall {
         }
         drop(state);
         self.count_for_kill_switch(outcome);
-        self.gateway.events.call(outcome.counted(), tool.map(|tool| tool.index), self.latency());
+        self.gateway.events.call(outcome.counted(), tool.map(|tool| tool.index), latency);
         self.session.leave();
         Ok((sealed.hash, ticket))
     }

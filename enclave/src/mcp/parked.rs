@@ -63,7 +63,7 @@ pub(super) struct Call {
 
 /// An exchange whose server waits for an answer.
 pub(super) struct Stopped {
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     question: Box<Question>,
     /// Held until the agent has answered.
     _place: Place,
@@ -98,11 +98,11 @@ impl Drop for Place {
 /// Stops an exchange for a question. Without room the server is told so, and the exchange goes on.
 pub(super) async fn stop(
     open: &OpenCall,
-    mut exchange: Exchange,
+    mut exchange: Box<Exchange>,
     question: Box<Question>,
-) -> Result<Box<Stopped>, Exchange> {
+) -> Result<Stopped, Box<Exchange>> {
     match Place::take(open) {
-        Some(place) if exchange.park() => Ok(Box::new(Stopped { exchange, question, _place: place })),
+        Some(place) if exchange.park() => Ok(Stopped { exchange, question, _place: place }),
         _ => {
             question.pending.give_up("too many calls wait for their agents").await;
             Err(exchange)
@@ -111,8 +111,8 @@ pub(super) async fn stop(
 }
 
 impl Call {
-    pub(super) fn new(stopped: Box<Stopped>, link: Rc<Link>, id: String, patience: Patience) -> Box<Self> {
-        let (stopped, state, unnamed) = (*stopped, String::new(), false);
+    pub(super) fn new(stopped: Stopped, link: Rc<Link>, id: String, patience: Patience) -> Box<Self> {
+        let (state, unnamed) = (String::new(), false);
         Box::new(Self { stopped, link, id, patience, state, unnamed, key: None, timer: None })
     }
 
@@ -145,7 +145,7 @@ impl Call {
 
 /// Ends a round with the result that asks, and keeps the call for the next one.
 pub(super) async fn park(
-    mut open: OpenCall,
+    mut open: Box<OpenCall>,
     asked: &Asked<'_>,
     server: usize,
     mut call: Box<Call>,
@@ -237,7 +237,7 @@ pub(super) fn take<'a>(
     open: &OpenCall,
     asked: &Asked<'a>,
     server: usize,
-) -> Result<Option<(Call, &'a RawValue)>, Fault> {
+) -> Result<Option<(Box<Call>, &'a RawValue)>, Fault> {
     let Some(state) = state_of(asked.round.as_ref()) else { return Ok(None) };
     let responses = asked.round.as_ref().and_then(|round| round.responses).map_or("{}", RawValue::get);
     let responses = Members::parse(responses).map_err(|_| refused("inputResponses must be an object"))?;
@@ -249,7 +249,7 @@ pub(super) fn take<'a>(
         refused("requestState belongs to no call that waits: not with these parameters, not in this session, or not any more")
     })?;
     call.timer.iter().for_each(JoinHandle::abort);
-    Ok(Some((call, answer)))
+    Ok(Some((Box::new(call), answer)))
 }
 
 /// A round that nobody waits for.
@@ -261,7 +261,7 @@ pub(super) fn refused(reason: &str) -> Fault {
 pub(super) async fn go_on(
     open: &mut OpenCall,
     asked: &Asked<'_>,
-    mut call: Call,
+    mut call: Box<Call>,
     answer: &RawValue,
 ) -> Result<Reached, Fault> {
     call.patience.renew(asked);
@@ -269,7 +269,7 @@ pub(super) async fn go_on(
         call.end(&open.gateway, "the call does not go on").await;
         return Err(fault);
     }
-    let Call { stopped: Stopped { exchange, question, _place: place }, link, id, mut patience, .. } = call;
+    let Call { stopped: Stopped { exchange, question, _place: place }, link, id, mut patience, .. } = *call;
     question.pending.answered(&Answer::Result(answer)).await;
     drop(place);
     patience.heard();

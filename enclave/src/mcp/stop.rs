@@ -57,7 +57,7 @@ impl OpenCall {
     }
 
     /// Ends a call that is not forwarded.
-    pub(super) async fn stopped(mut self, stop: Stop) -> Refusal {
+    pub(super) async fn stopped(mut self: Box<Self>, stop: Stop) -> Refusal {
         self.take_over(&stop);
         self.deny(stop.code, Outcome::Denied).await
     }
@@ -71,7 +71,7 @@ impl OpenCall {
     }
 
     /// Ends a call that has run, and whose answer is withheld.
-    pub(super) async fn withhold(mut self, stop: Stop, answer: &str) -> Refusal {
+    pub(super) async fn withhold(mut self: Box<Self>, stop: Stop, answer: &str) -> Refusal {
         self.take_over(&stop);
         self.note("forwarded", Json::Bool(true));
         self.log_denied(false);

@@ -51,7 +51,7 @@ pub(super) enum Heard {
     /// The server says that the link's session has ended: then the request did not run.
     Forgotten,
     /// The server asks something of a caller who has to call again with the answer.
-    Question(Box<Stopped>),
+    Question(Stopped),
 }
 
 /// How long a call may take: each message gives its server the configured time for the next one, up to a total. A cancelled
@@ -143,7 +143,7 @@ pub(super) async fn answer(
     open: &OpenCall,
     asked: &Asked<'_>,
     link: &Rc<Link>,
-    mut exchange: Exchange,
+    mut exchange: Box<Exchange>,
     id: &str,
     patience: &mut Patience,
 ) -> Result<Heard, Fault> {

@@ -40,24 +40,25 @@ enum Form {
 }
 
 impl Exchange {
-    pub(super) fn new(head: &Head, lease: Lease, cap: usize) -> Self {
+    /// Boxed: it is handed on from step to step, and a future has room for it in each.
+    pub(super) fn new(head: &Head, lease: Lease, cap: usize) -> Box<Self> {
         let content_type = head.field("content-type").unwrap_or_default();
         let media_type = content_type.split(';').next().unwrap_or_default().trim();
         let events = media_type.eq_ignore_ascii_case("text/event-stream") && head.status == 200;
         let known = events || media_type.eq_ignore_ascii_case("application/json");
-        Self {
+        Box::new(Self {
             status: head.status,
             session: head.field("mcp-session-id").map(str::to_owned),
             other: (!known).then(|| media_type.to_owned()),
             source: Source::Http(lease, if events { Form::Events(Parser::default()) } else { Form::Json }),
             cap,
             read: 0,
-        }
+        })
     }
 
     /// What a process says to one request is as an event stream would have it. The process counts what it says.
-    pub(super) fn of_process(hearing: Hearing) -> Self {
-        Self { status: 200, session: None, other: None, source: Source::Process(hearing), cap: 0, read: 0 }
+    pub(super) fn of_process(hearing: Hearing) -> Box<Self> {
+        Box::new(Self { status: 200, session: None, other: None, source: Source::Process(hearing), cap: 0, read: 0 })
     }
 
     /// Whether messages may come before the answer.
@@ -149,8 +150,9 @@ impl Exchange {
     }
 
     /// The same, as the rest of a stream of which so many bytes were read.
-    pub(super) fn after(self, read: usize) -> Self {
-        Self { read, ..self }
+    pub(super) fn after(mut self: Box<Self>, read: usize) -> Box<Self> {
+        self.read = read;
+        self
     }
 
     /// Lets it wait for an agent, without keeping other calls waiting. False if too many do.

@@ -280,7 +280,7 @@ impl Upstreams {
     ///
     /// # Errors
     /// What the host did instead of dialling.
-    pub async fn listen(&self, link: &Link) -> Result<Option<Exchange>, Fault> {
+    pub async fn listen(&self, link: &Link) -> Result<Option<Box<Exchange>>, Fault> {
         if let Some(process) = &link.peer.process {
             return Ok(process.listen().map(Exchange::of_process));
         }
@@ -294,7 +294,7 @@ impl Upstreams {
     ///
     /// # Errors
     /// [`Code::UpstreamInvalid`] when the server does not say how, or does not go on.
-    pub async fn resume(&self, link: &Link, ended: Exchange) -> Result<Exchange, Fault> {
+    pub async fn resume(&self, link: &Link, ended: Box<Exchange>) -> Result<Box<Exchange>, Fault> {
         let over = |why: &str| Fault::new(Code::UpstreamInvalid, format!("event stream ended without the answer{why}"));
         let place = ended.place().filter(|_| matches!(link.dialect, Dialect::Legacy { .. })).ok_or_else(|| over(""))?;
         let read = ended.bytes_read();
@@ -314,7 +314,7 @@ impl Upstreams {
     ///
     /// # Errors
     /// As [`Upstreams::request`].
-    pub async fn subscribe(&self, link: &Link, outgoing: &Outgoing<'_>) -> Result<Exchange, Fault> {
+    pub async fn subscribe(&self, link: &Link, outgoing: &Outgoing<'_>) -> Result<Box<Exchange>, Fault> {
         self.post(&link.peer, &link.dialect, outgoing, Hold::Stream).await
     }
 
@@ -322,7 +322,7 @@ impl Upstreams {
     ///
     /// # Errors
     /// [`Code::UpstreamUnavailable`] only when the request was not sent.
-    pub async fn request(&self, link: &Link, outgoing: &Outgoing<'_>) -> Result<Exchange, Fault> {
+    pub async fn request(&self, link: &Link, outgoing: &Outgoing<'_>) -> Result<Box<Exchange>, Fault> {
         self.post(&link.peer, &link.dialect, outgoing, Hold::Call).await
     }
 
@@ -332,7 +332,7 @@ impl Upstreams {
         dialect: &Dialect,
         outgoing: &Outgoing<'_>,
         hold: Hold,
-    ) -> Result<Exchange, Fault> {
+    ) -> Result<Box<Exchange>, Fault> {
         let params = outgoing.params.map(|params| translate(dialect, params, &outgoing.client)).transpose()?;
         if let Some(process) = &peer.process {
             let traced = outgoing.trace.and_then(|trace| traced(params.as_deref()?, trace));
@@ -354,7 +354,7 @@ impl Upstreams {
         headers: &[(Cow<'static, str>, Cow<'_, str>)],
         body: &[u8],
         hold: Hold,
-    ) -> Result<Exchange, Fault> {
+    ) -> Result<Box<Exchange>, Fault> {
         let pool = self.pool(server)?;
         let accept = if method == Method::Get { "text/event-stream" } else { "application/json, text/event-stream" };
         let mut fields = Vec::with_capacity(headers.len() + 2);
