@@ -157,8 +157,8 @@ impl Enclave {
 
     /// Starts the program and opens the control stream.
     ///
-    /// The child has no environment, no input, no output but stderr, and a process group of its own, so that an interrupt
-    /// from the terminal reaches the host alone, which then stops the enclave in order.
+    /// The child has no environment but [`limits::ENCLAVE_ENVIRONMENT`], no input, no output but stderr, and a process group of
+    /// its own, so that an interrupt from the terminal reaches the host alone, which then stops the enclave in order.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -171,6 +171,7 @@ impl Enclave {
             .arg("--listen")
             .arg(listen)
             .env_clear()
+            .envs([limits::ENCLAVE_ENVIRONMENT])
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

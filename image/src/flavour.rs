@@ -23,6 +23,13 @@ impl Kernel {
     }
 }
 
+/// What all command lines begin with.
+macro_rules! kernel {
+    () => {
+        "console=ttyS0 quiet panic=-1 random.trust_bootloader=off GLIBC_TUNABLES=glibc.malloc.tcache_count=128"
+    };
+}
+
 /// What an image is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Flavour {
@@ -69,18 +76,13 @@ impl Flavour {
     }
 
     /// The kernel's command line, the same for every deployment; behind ` -- ` that of the enclave. A seed that the host's firmware
-    /// gives is mixed into the random numbers and counts as nothing.
+    /// gives is mixed into the random numbers and counts as nothing. What the kernel does not know becomes the enclave's environment:
+    /// its allocator is set as in an enclave that is the host's child (`ENCLAVE_ENVIRONMENT` there).
     pub const fn cmdline(self) -> &'static str {
         match self {
-            Self::Metal => {
-                "console=ttyS0 quiet panic=-1 random.trust_bootloader=off -- --listen vsock:5000 --isolation vm"
-            }
-            Self::Azure => {
-                "console=ttyS0 quiet panic=-1 random.trust_bootloader=off ip=dhcp -- --listen tcp:5000 --isolation vm --imds"
-            }
-            Self::AzureSingle => {
-                "console=ttyS0 quiet panic=-1 random.trust_bootloader=off ip=dhcp -- --listen vsock:5000 --isolation process --payload"
-            }
+            Self::Metal => concat!(kernel!(), " -- --listen vsock:5000 --isolation vm"),
+            Self::Azure => concat!(kernel!(), " ip=dhcp -- --listen tcp:5000 --isolation vm --imds"),
+            Self::AzureSingle => concat!(kernel!(), " ip=dhcp -- --listen vsock:5000 --isolation process --payload"),
         }
     }
 
